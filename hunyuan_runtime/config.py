@@ -1,0 +1,101 @@
+"""The contract between operator and runtime: the only module of this package that the operator imports.
+
+The operator writes a :class:`ServeConfig` as JSON into a ConfigMap; every rank of a group mounts it at
+:data:`CONFIG_PATH` and reads the same text. What differs between ranks comes by environment (:class:`Rank`).
+In the other direction a rank answers ``GET /status`` on :data:`Port.STATUS` with a :class:`RuntimeStatus`, and leaves a
+:class:`hunyuan_runtime.termination.TerminationMessage` behind when it ends.
+
+Imports pydantic and the standard library only, so that the operator's image needs neither torch nor Ray.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+CONFIG_PATH = PurePosixPath("/etc/hunyuan/config.json")
+MODEL_ROOT = PurePosixPath("/models")
+RAY_TOKEN_PATH = PurePosixPath("/var/run/hunyuan/ray-token/token")
+TERMINATION_LOG = PurePosixPath("/dev/termination-log")
+
+Quantization = Literal["bf16", "int8", "fp8"]
+
+
+class Port(IntEnum):
+    """Every TCP port that a rank listens on at a fixed number."""
+
+    API = 8000
+    STATUS = 8001
+    RAY_GCS = 6379
+    RAY_OBJECT_MANAGER = 6380
+    RAY_NODE_MANAGER = 6381
+    RAY_AGENT_GRPC = 6382
+    RAY_RUNTIME_ENV = 6383
+    RAY_AGENT_HTTP = 6384
+    RAY_METRICS = 6385
+    RAY_CLIENT = 6386
+    RAY_WORKER_MIN = 6400
+    RAY_WORKER_MAX = 6499
+    RAY_DASHBOARD = 8265
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServeConfig(_Frozen):
+    """What one group serves and how. World size is ``tensor_parallel * pipeline_parallel == nodes * gpus_per_node``."""
+
+    model_path: str = Field(description="absolute folder of the checkpoint inside the pod")
+    served_name: str = Field(description="model name in the OpenAI API")
+    quantization: Quantization = "bf16"
+    max_model_len: int = Field(ge=1, description="tokens, prompt and answer together")
+    nodes: int = Field(ge=1, description="pods of a group, one per node")
+    gpus_per_node: int = Field(ge=1)
+    tensor_parallel: int = Field(ge=1)
+    pipeline_parallel: int = Field(ge=1)
+    max_num_seqs: int = Field(ge=1, description="sequences in one batch")
+    gpu_memory_utilization: float = Field(ge=0.1, le=1.0)
+    kv_cache_dtype: str = "auto"
+    extra_args: dict[str, JsonValue] = Field(
+        default_factory=dict, description="vLLM's own long option names without the dashes, with their values"
+    )
+    join_timeout_seconds: int = Field(default=600, ge=1, description="until every rank has joined Ray")
+    start_timeout_seconds: int = Field(default=3600, ge=1, description="until the engine answers")
+
+
+class Rank(_Frozen):
+    """What one pod of a group is told by its environment."""
+
+    index: int = Field(ge=0, description="0 is the leader")
+    leader: str = Field(min_length=1, description="host name of rank 0; resolves before that pod is ready")
+    pod_ip: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Rank":
+        """Read ``HUNYUAN_RANK``, ``HUNYUAN_LEADER`` and ``HUNYUAN_POD_IP``.
+
+        Raises:
+            KeyError: a variable is missing.
+            ValueError: a value can't be parsed (pydantic's ValidationError is one).
+        """
+        return cls(index=int(env["HUNYUAN_RANK"]), leader=env["HUNYUAN_LEADER"], pod_ip=env["HUNYUAN_POD_IP"])
+
+
+class Phase(StrEnum):
+    """How far a rank has come. The leader passes all in this order; a worker stops at ``JOINED``."""
+
+    STARTING = "Starting"
+    JOINED = "Joined"
+    LOADING = "Loading"
+    SERVING = "Serving"
+
+
+class RuntimeStatus(_Frozen):
+    """Body of ``GET /status``."""
+
+    phase: Phase
+    ranks_joined: int = Field(default=0, ge=0, description="ranks in Ray, as the leader sees them; 0 on workers")
+    message: str = ""

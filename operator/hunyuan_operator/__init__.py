@@ -1,0 +1,1 @@
+"""Kubernetes operator for Hunyuan-Large: HunyuanDeployment and, later, HunyuanFineTune."""

@@ -1,0 +1,33 @@
+"""Every label, annotation and object name that the operator uses, in one place."""
+
+GROUP = "hunyuan.dev"
+VERSION = "v1alpha1"
+FIELD_MANAGER = "hunyuan-operator"
+
+DEPLOYMENT = f"{GROUP}/deployment"
+"""Label on every child: name of the HunyuanDeployment that owns it."""
+GROUP_INDEX = f"{GROUP}/group"
+"""Label on pods: index of the group, from 0."""
+ATTEMPT = f"{GROUP}/attempt"
+"""Label on pods: number of the group's attempt, from 1. A restart of the group is a new attempt."""
+RANK = f"{GROUP}/rank"
+"""Label on pods: rank in the group; 0 is the leader."""
+ROLE = f"{GROUP}/role"
+"""Label on pods: ``leader`` or ``worker``; the API Service selects leaders."""
+REVISION = f"{GROUP}/revision"
+"""Label on pods: hash of all that the pods of a group are built from."""
+APPLIED_HASH = f"{GROUP}/applied-hash"
+"""Annotation on every applied object: hash of what was applied, so that an unchanged object costs no write."""
+
+
+def pod_name(deployment: str, group: int, attempt: int, rank: int) -> str:
+    return f"{deployment}-g{group}-{attempt}-{rank}"
+
+
+def pods_service_name(deployment: str) -> str:
+    """The headless Service that gives every rank a host name before it is ready."""
+    return f"{deployment}-pods"
+
+
+def token_secret_name(deployment: str) -> str:
+    return f"{deployment}-ray-token"
