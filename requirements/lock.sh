@@ -1,0 +1,16 @@
+#!/bin/sh
+# Resolve the lock files anew (make lock). Hashes pin every wheel; no index address is written, so that a mirror serves as
+# well as the public index.
+set -eu
+cd "$(dirname "$0")/.."
+compile() {
+  .venv/bin/uv pip compile pyproject.toml --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_35 \
+    --generate-hashes --no-emit-index-url --no-annotate --override requirements/overrides.txt \
+    --custom-compile-command 'make lock' "$@"
+}
+compile --extra operator --output-file requirements/operator.txt
+compile --extra serve-cpu --constraint requirements/operator.txt --output-file requirements/serve-cpu.txt
+compile --extra serve-cuda --output-file requirements/serve-cuda.txt
+# What developers and tests use is what the images hold, plus the tools.
+compile --extra operator --extra serve-cpu --extra dev --constraint requirements/operator.txt \
+  --constraint requirements/serve-cpu.txt --output-file requirements/dev.txt
