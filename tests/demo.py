@@ -44,7 +44,7 @@ def main() -> int:
     stack.create_namespace(cluster, DEMO_NAMESPACE)
     steps.run("The operator, by helm install", lambda: stack.install_operator(cluster, images))
     if cluster.models is not None:
-        stack.provide_host_volume(cluster, cluster.models)
+        stack.provide_host_volume(cluster, cluster.models, DEMO_NAMESPACE)
     steps.run("A tiny model that knows the answer", lambda: stack.provide_tiny_model(cluster, DEMO_NAMESPACE))
     steps.run("kubectl apply -f examples/tiny-deployment.yaml", lambda: _deploy(cluster))
     print(f"\n    > {stack.QUESTION}")

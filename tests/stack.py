@@ -74,18 +74,21 @@ def apply_file(cluster: Cluster, path: Path, namespace: str) -> str:
     return cluster.kubectl("-n", namespace, "apply", "-f", str(path))
 
 
-def provide_host_volume(cluster: Cluster, folder: Path) -> None:
-    """A volume of the test bed for claims without a storage class: a folder of this machine, the same on every node."""
-    folder.mkdir(parents=True, exist_ok=True)
+def provide_host_volume(cluster: Cluster, folder: Path, namespace: str) -> None:
+    """A volume of the test bed for a namespace's claim ``models``: a folder of this machine, the same on every node."""
+    name = f"models-{namespace}"
+    phase = cluster.kubectl("get", "pv", name, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+    if phase in ("Released", "Failed"):  # its claim went with an earlier namespace, and it would never bind again
+        cluster.kubectl("delete", "pv", name)
     folder.chmod(0o1777)  # pods write as user 10001
     spec = {
         "capacity": {"storage": "10Gi"},
         "accessModes": ["ReadWriteMany"],
         "persistentVolumeReclaimPolicy": "Retain",
+        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": "models"},
         "hostPath": {"path": str(folder)},
     }
-    volume = f"host-{folder.name}"
-    apply(cluster, {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": spec})
+    apply(cluster, {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
 
 
 def provide_tiny_model(cluster: Cluster, namespace: str) -> None:
@@ -170,9 +173,15 @@ def chat(cluster: Cluster, name: str, question: str, namespace: str, images: Ima
     Raises:
         AssertionError: the client pod failed; its output is the message.
     """
+    return chat_at(cluster, f"{name}.{namespace}.svc", (name, question), namespace, images)
+
+
+def chat_at(cluster: Cluster, host: str, ask: tuple[str, str], namespace: str, images: Images) -> str:
+    """Like :func:`chat`, to one host; ``ask`` is the served model's name and the question."""
+    name, question = ask
     message = {"role": "user", "content": question}
     body = {"model": name, "messages": [message], "temperature": 0, "max_tokens": 96}
-    url = f"http://{name}.{namespace}.svc:8000/v1/chat/completions"
+    url = f"http://{host}:8000/v1/chat/completions"
     output = run_in_pod(cluster, ["python3", "-c", _ASK, url, json.dumps(body)], namespace, images.operator)
     answer: str = json.loads(output)["choices"][0]["message"]["content"]
     return answer

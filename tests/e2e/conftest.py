@@ -1,0 +1,46 @@
+"""One cluster, one operator and one model volume for all tests of this folder; what they hold is left as found."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import cluster as testbed
+from tests import stack
+from tests.stack import DEMO_NAMESPACE, Images
+
+
+@pytest.fixture(scope="session")
+def images() -> Images:
+    return Images.from_env(os.environ)
+
+
+@pytest.fixture(scope="session")
+def cluster(images: Images) -> Iterator[testbed.Cluster]:
+    """Two nodes with the operator running. The namespace is the demo's: a group that a demo left there is used."""
+    cluster = testbed.up(nodes=2)
+    stack.install_operator(cluster, images)
+    stack.create_namespace(cluster, DEMO_NAMESPACE)
+    yield cluster
+    cluster.kubectl("delete", "namespace", DEMO_NAMESPACE, "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def models(cluster: testbed.Cluster) -> Path:
+    """The folder of this machine behind the claim ``models``, with the tiny model in ``tiny/``."""
+    if cluster.models is None:
+        pytest.skip("writes into the volume's folder: needs the test bed, not CLUSTER=existing")
+    stack.provide_host_volume(cluster, cluster.models, DEMO_NAMESPACE)
+    stack.provide_tiny_model(cluster, DEMO_NAMESPACE)
+    return cluster.models
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A failed test's report ends with the state of pods, events and logs."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("cluster")
+    if report.failed and cluster is not None:  # type: ignore[attr-defined]  # pytest types a wrapper's yield as None
+        report.sections.append(("cluster", stack.diagnosis(cluster, DEMO_NAMESPACE)))  # type: ignore[attr-defined]
+    return report
