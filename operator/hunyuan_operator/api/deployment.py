@@ -139,7 +139,12 @@ class Failure(Model):
 
 
 class GroupStatus(Model):
-    """One group. ``attempt`` and ``failures`` are the operator's memory of restarts; the rest is observed."""
+    """One group.
+
+    ``attempt``, ``failures``, ``retry_at``, ``revision``, ``reason``, ``message`` and ``retryable`` are the operator's
+    memory of restarts; the rest is observed. A set ``retry_at`` means that this attempt has ended, by a failure or by
+    intent, and that whatever happens to its remaining pods is no news.
+    """
 
     index: int
     attempt: int = 0
@@ -147,7 +152,11 @@ class GroupStatus(Model):
     state: str = Field(default="", description="Pending, Starting, Joined, Loading, Serving, BackOff, Stalled, Stopping")
     nodes: list[str] = Field(default_factory=list)
     failures: list[str] = Field(default_factory=list, description="Times of the failures inside the restart window")
-    retry_at: str = Field(default="", description="Start of the next attempt; empty when none is waiting")
+    retry_at: str = Field(default="", description="Earliest start of the next attempt; empty while this one lasts")
+    revision: str = Field(default="", description="Revision of the attempt's pods")
+    reason: str = Field(default="", description="Why the attempt ended, if it failed")
+    message: str = Field(default="", description="What happened then")
+    retryable: bool = Field(default=True, description="Whether a retry without a change can help")
     started_at: str = ""
     ready_at: str = ""
 

@@ -16,6 +16,8 @@ ROLE = f"{GROUP}/role"
 """Label on pods: ``leader`` or ``worker``; the API Service selects leaders."""
 REVISION = f"{GROUP}/revision"
 """Label on pods: hash of all that the pods of a group are built from."""
+NODES = f"{GROUP}/nodes"
+"""Annotation on pods: how many pods their attempt has, so that a later change of the plan can't misread a running one."""
 APPLIED_HASH = f"{GROUP}/applied-hash"
 """Annotation on every applied object: hash of what was applied, so that an unchanged object costs no write."""
 
@@ -31,3 +33,8 @@ def pods_service_name(deployment: str) -> str:
 
 def token_secret_name(deployment: str) -> str:
     return f"{deployment}-ray-token"
+
+
+def config_map_name(deployment: str, digest: str) -> str:
+    """``digest`` names the content: another content is another object, and a running pod's file never changes."""
+    return f"{deployment}-config-{digest}"
