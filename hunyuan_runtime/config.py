@@ -80,6 +80,7 @@ class Rank(_Frozen):
         Raises:
             KeyError: a variable is missing.
             ValueError: a value can't be parsed (pydantic's ValidationError is one).
+
         """
         return cls(index=int(env["HUNYUAN_RANK"]), leader=env["HUNYUAN_LEADER"], pod_ip=env["HUNYUAN_POD_IP"])
 

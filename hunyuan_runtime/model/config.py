@@ -8,12 +8,13 @@ from transformers import PreTrainedConfig
 class HunYuanConfig(PreTrainedConfig):
     """Fields and class defaults of the published configuration; a checkpoint's config.json overrides them.
 
-    ``rope_scaling {type: dynamic, alpha, factor}`` is kept as transformers' ``rope_parameters`` with the same keys. With
-    ``alpha`` the base is ``rope_theta * alpha ** (d / (d - 2))`` at every length: static, unlike what other models call
-    dynamic.
+    ``rope_scaling {type: dynamic, alpha, factor}`` is kept as transformers' ``rope_parameters`` with the same keys.
+    With ``alpha`` the base is ``rope_theta * alpha ** (d / (d - 2))`` at every length: static, unlike what other models
+    call dynamic.
 
     Raises:
         ValueError: a shape that this architecture doesn't have; the message names the field.
+
     """
 
     model_type = "hunyuan"
@@ -53,7 +54,8 @@ class HunYuanConfig(PreTrainedConfig):
         if self.head_dim is None:
             if self.hidden_size % self.num_attention_heads:
                 raise ValueError(
-                    f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
+                    f"hidden_size {self.hidden_size} is not a multiple of "
+                    f"num_attention_heads {self.num_attention_heads}"
                 )
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.num_attention_heads % self.num_key_value_heads:

@@ -1,8 +1,8 @@
-"""Hunyuan-Large in PyTorch: pre-norm decoder, grouped-query and cross-layer attention (CLA), top-k experts beside a shared one.
+"""Hunyuan-Large in PyTorch: pre-norm decoder, grouped-query and cross-layer attention (CLA), mixture of experts.
 
-With CLA, ``kv_group_size`` consecutive layers form a group. The first one projects keys and values; the others have neither
-k_proj nor v_proj and take them from it: keys after rotary embedding but before key_layernorm, since every layer has a
-key_layernorm of its own. Keys and values go from layer to layer as arguments, never through an attribute, so gradient
+With CLA, ``kv_group_size`` consecutive layers form a group. The first one projects keys and values; the others have
+neither k_proj nor v_proj and take them from it: keys after rotary embedding but before key_layernorm, since every layer
+has a key_layernorm of its own. Keys and values go from layer to layer as arguments, never through an attribute, so gradient
 checkpointing (of either kind) sees them and gradients are exact. The cache holds one entry a group.
 
 Order in attention, as published: project → RoPE (neox halves) → per-head RMSNorm → softmax(q·k/√d).
@@ -69,7 +69,7 @@ class HunYuanRotaryEmbedding(nn.Module):
     @torch.no_grad()
     @dynamic_rope_update
     def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin, [batch, sequence, head_dim] in ``x``'s dtype, computed in fp32."""
+        """Cos and sin, [batch, sequence, head_dim] in ``x``'s dtype, computed in fp32."""
         angles = position_ids[..., None].float() * self.inv_freq.float().to(x.device)
         angles = torch.cat((angles, angles), dim=-1)
         return (angles.cos() * self.attention_scaling).to(x.dtype), (angles.sin() * self.attention_scaling).to(x.dtype)
@@ -177,7 +177,10 @@ class HunYuanTopKGate(nn.Module):
 
 
 class HunYuanMoE(nn.Module):
-    """shared_mlp(x) + Σ weight · expert(x). Each expert computes its own rows only: O(rows · top_k), no capacity, no drops."""
+    """shared_mlp(x) + Σ weight · expert(x).
+
+    Each expert computes its own rows only: O(rows · top_k), no capacity, no drops.
+    """
 
     def __init__(self, config: HunYuanConfig) -> None:
         super().__init__()

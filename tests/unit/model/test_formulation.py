@@ -1,4 +1,4 @@
-"""The model against an independent formulation: loops over tokens and heads, straight from the published description."""
+"""The model against an independent formulation: loops over tokens and heads, as the description reads."""
 
 import math
 from pathlib import Path
