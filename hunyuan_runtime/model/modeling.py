@@ -2,8 +2,8 @@
 
 With CLA, ``kv_group_size`` consecutive layers form a group. The first one projects keys and values; the others have
 neither k_proj nor v_proj and take them from it: keys after rotary embedding but before key_layernorm, since every layer
-has a key_layernorm of its own. Keys and values go from layer to layer as arguments, never through an attribute, so gradient
-checkpointing (of either kind) sees them and gradients are exact. The cache holds one entry a group.
+has a key_layernorm of its own. Keys and values go from layer to layer as arguments, never through an attribute, so
+gradient checkpointing (of either kind) sees them and gradients are exact. The cache holds one entry a group.
 
 Order in attention, as published: project → RoPE (neox halves) → per-head RMSNorm → softmax(q·k/√d).
 Parameter names and shapes are those of the published checkpoints.
