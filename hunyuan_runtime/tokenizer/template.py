@@ -23,7 +23,7 @@ CHAT_TEMPLATE = """
 {%- elif message['role'] == 'assistant' -%}
 {%- generation -%}{{- message['content'] ~ '<|eos|>' -}}{%- endgeneration -%}
 {%- else -%}
-{{- raise_exception('message ' ~ loop.index ~ ' has the role ' ~ message['role'] ~ ', not system, user or assistant') -}}
+{{- raise_exception('message ' ~ loop.index ~ ' has role ' ~ message['role'] ~ ', not system, user or assistant') -}}
 {%- endif -%}
 {%- endfor -%}
 """.strip()

@@ -50,7 +50,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def build(changes: dict[str, Any]) -> HunYuanForCausalLM:
     torch.manual_seed(0)
-    model = HunYuanForCausalLM(HunYuanConfig(**(BASE | changes))).eval()
+    model: HunYuanForCausalLM = HunYuanForCausalLM(HunYuanConfig(**(BASE | changes))).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "layernorm" in name or name.endswith("bias"):
@@ -94,7 +94,7 @@ def reference_logits(weights: dict[str, Tensor], changes: dict[str, Any], ids: l
         probabilities = torch.softmax(weights[f"{name}.gate.wg.weight"] @ x, 0)
         best = sorted(range(c["num_experts"]), key=lambda e: -probabilities[e])[: c["moe_topk"]]
         total = sum(probabilities[e] for e in best) if c["moe_topk"] > 1 else 1.0
-        out = sum(probabilities[e] / total * mlp(f"{name}.experts.{e}", x) for e in best)
+        out = torch.stack([probabilities[e] / total * mlp(f"{name}.experts.{e}", x) for e in best]).sum(0)
         return out + mlp(f"{name}.shared_mlp", x) if c["use_mixed_mlp_moe"] else out
 
     share = c["cla_share_factor"] if c["use_cla"] else 1
@@ -117,7 +117,7 @@ def reference_logits(weights: dict[str, Tensor], changes: dict[str, Any], ids: l
                     q = norm(f"{at}.self_attn.query_layernorm", q)
                     ks = [norm(f"{at}.self_attn.key_layernorm", k) for k in ks]
                 p = torch.softmax(torch.stack([q @ k for k in ks]) / math.sqrt(dim), 0)
-                parts.append(sum(p[s] * values[s][kv] for s in range(t + 1)))
+                parts.append(torch.stack([p[s] * values[s][kv] for s in range(t + 1)]).sum(0))
             xs[t] = xs[t] + linear(f"{at}.self_attn.o_proj", torch.cat(parts))
         xs = [x + feed_forward(f"{at}.mlp", norm(f"{at}.post_attention_layernorm", x)) for x in xs]
     head = "model.embed_tokens" if c["tie_word_embeddings"] else "lm_head"

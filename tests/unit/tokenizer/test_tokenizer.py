@@ -15,7 +15,7 @@ from hunyuan_runtime.tokenizer import TokenizerError, convert, encode_chat
 from hunyuan_runtime.tokenizer.vocabulary import SPLIT_PATTERN
 
 DATA = Path(__file__).parents[4] / "shared/data"
-MERGED = ["th", "he", "the", " t", " the", "in", "ing", "海".encode()[:2], "海", "海洋", "  ", "\n\n"]
+MERGED = [b"th", b"he", b"the", b" t", b" the", b"in", b"ing", "海".encode()[:2], "海".encode(), "海洋".encode(), b"  "]
 SYSTEM, QUESTION, ANSWER = (
     {"role": "system", "content": "the sea"},
     {"role": "user", "content": "thing 42?"},
@@ -31,8 +31,7 @@ def write_vocabulary(folder: Path, tokens: list[bytes]) -> Path:
 
 
 def small_vocabulary() -> list[bytes]:
-    merged = [token if isinstance(token, bytes) else token.encode() for token in MERGED]
-    return [bytes([byte]) for byte in range(256)] + merged
+    return [bytes([byte]) for byte in range(256)] + MERGED
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +48,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def merge_by_rank(text: str, ranks: dict[bytes, int]) -> list[int]:
-    """tiktoken's algorithm: in every piece, always merge the neighbours whose union has the lowest rank."""
+    """tiktoken's algorithm: a whole piece if it is a token, else merge the neighbours whose union ranks lowest."""
     ids = []
     for piece in regex.findall(SPLIT_PATTERN, text):
-        parts = [bytes([byte]) for byte in piece.encode()]
+        whole = piece.encode()
+        parts = [whole] if whole in ranks else [bytes([byte]) for byte in whole]
         while candidates := [(ranks[a + b], i) for i, (a, b) in enumerate(pairwise(parts)) if a + b in ranks]:
             _, i = min(candidates)
             parts[i : i + 2] = [parts[i] + parts[i + 1]]
@@ -108,7 +108,7 @@ def test_the_template_writes_the_published_format(small: Any, messages: list[dic
 
 @pytest.mark.parametrize(
     ("messages", "error"),
-    [([QUESTION, SYSTEM], "only the first message"), ([{"role": "tool", "content": "x"}], "the role tool")],
+    [([QUESTION, SYSTEM], "only the first message"), ([{"role": "tool", "content": "x"}], "role tool")],
 )
 def test_the_template_refuses_what_the_format_cannot_say(small: Any, messages: Any, error: str) -> None:
     with pytest.raises(Exception, match=error):
