@@ -1,9 +1,9 @@
 """Encode a chat so that what people write never becomes a control token.
 
 A chat template is rendered to text and the text is encoded. If a user writes ``<|eos|>``, the text holds the name of a
-control token and encoding makes one of it. Here the template is rendered around placeholders instead: the template's
-own parts are encoded with control tokens, the contents without. Control tokens bound every content on both sides, so the
-ids of an innocent chat are those of its text.
+control token and encoding makes one of it. Here the template is rendered around placeholders instead: its own parts are
+encoded with control tokens, the contents without. Control tokens bound every content on both sides, so the ids of an
+innocent chat are those of its text.
 """
 
 import re
