@@ -1,0 +1,63 @@
+"""What a reconcile may ask of the cluster and do to it; :mod:`hunyuan_operator.cluster.kube` does it over HTTP.
+
+Reads come from watch caches unless said otherwise. Every method may raise an error of :mod:`hunyuan_operator.errors`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from hunyuan_operator.api.reasons import EventReason
+from hunyuan_operator.observe.manifest import Manifest
+from hunyuan_runtime.config import RuntimeStatus
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Names one HunyuanDeployment."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An Event about the deployment; ``note`` is cut to 1,024 characters, as the API asks."""
+
+    reason: EventReason
+    note: str
+    type: Literal["Normal", "Warning"] = "Normal"
+
+
+class Cluster(Protocol):
+    def deployment(self, key: Key) -> Manifest | None:
+        """The resource as last seen by the watch; None when it is gone."""
+
+    def children(self, key: Key) -> list[Manifest]:
+        """Pods, Services, ConfigMaps and ServiceAccounts that carry the deployment's label, each with its ``kind``."""
+
+    async def has_secret(self, key: Key, name: str) -> bool:
+        """Asks the API server: Secrets are never listed nor watched."""
+
+    async def apply(self, manifest: Manifest) -> None:
+        """Server-side apply, forced, as the one field manager."""
+
+    async def create(self, manifest: Manifest) -> None:
+        """Raises Conflict when the name is taken."""
+
+    async def delete(self, manifest: Manifest) -> None:
+        """Delete exactly this object (by UID); no error when it is gone already."""
+
+    async def patch_status(self, deployment: Manifest, status: Manifest) -> None:
+        """Replace the fields of ``status`` that the operator owns by server-side apply."""
+
+    async def emit(self, deployment: Manifest, event: Event) -> None:
+        """Best effort: a failure to write an Event is counted, never raised."""
+
+    async def log_tail(self, pod: Manifest, container: str, lines: int) -> str:
+        """The last lines of a container's log; empty when the node or the log is gone."""
+
+    async def runtime_status(self, ip: str) -> RuntimeStatus | None:
+        """What a rank answers on its status port; None when it doesn't within two seconds."""

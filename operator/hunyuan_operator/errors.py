@@ -1,0 +1,41 @@
+"""What can go wrong, and whether trying again can help.
+
+::
+
+    OperatorError
+    ├── InvalidSpec          the object can't be understood: only a change of it helps
+    └── ClusterError         a request to the API server failed
+        ├── Conflict         our picture is old, or the name is taken: soon
+        ├── Unavailable      throttled, overloaded, unreachable: with back-off
+        └── Refused          quota, permission, admission, validation: slowly, and status says it
+"""
+
+from hunyuan_operator.api.reasons import Reason
+
+
+class OperatorError(Exception):
+    """Base of all below."""
+
+
+class InvalidSpec(OperatorError):
+    """The message names the field."""
+
+
+class ClusterError(OperatorError):
+    """Base of what the API server answers."""
+
+
+class Conflict(ClusterError):
+    """Someone else wrote, or holds the name."""
+
+
+class Unavailable(ClusterError):
+    """The API server can't answer now."""
+
+
+class Refused(ClusterError):
+    """The API server understood and said no; ``str()`` is its own message."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,120 @@
+"""One pod of a group as a record."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hunyuan_operator.api import names
+from hunyuan_operator.api.reasons import Reason
+from hunyuan_operator.observe.end import End, end_of
+from hunyuan_operator.observe.manifest import Manifest, annotation, condition, is_true, label
+
+_PULL = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+}
+_CREATE = {"CreateContainerConfigError", "CreateContainerError", "CreatePodSandboxError"}
+
+
+class Stage(Enum):
+    """How far a pod has come; the order is the order of its life."""
+
+    UNSCHEDULED = 0
+    WAITING = 1
+    RUNNING = 2
+    READY = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Why a pod doesn't get on, though it has not failed."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """``nodes`` is the number of pods of its attempt, ``config`` the ConfigMap that it mounts."""
+
+    name: str
+    uid: str
+    group: int
+    attempt: int
+    rank: int
+    nodes: int
+    revision: str
+    config: str = ""
+    node: str = ""
+    ip: str = ""
+    stage: Stage = Stage.UNSCHEDULED
+    terminating: bool = False
+    trouble: Trouble | None = None
+    end: End | None = None
+
+
+def pod_of(manifest: Manifest) -> Pod | None:
+    """None when the labels are not those of a group's pod."""
+    try:
+        group, attempt, rank = (int(label(manifest, key)) for key in (names.GROUP_INDEX, names.ATTEMPT, names.RANK))
+        nodes = int(annotation(manifest, names.NODES))
+    except ValueError:
+        return None
+    metadata, spec = manifest["metadata"], manifest.get("spec", {})
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        group=group,
+        attempt=attempt,
+        rank=rank,
+        nodes=nodes,
+        revision=label(manifest, names.REVISION),
+        config=_config(spec),
+        node=spec.get("nodeName", ""),
+        ip=manifest.get("status", {}).get("podIP", ""),
+        stage=_stage(manifest),
+        terminating="deletionTimestamp" in metadata,
+        trouble=_trouble(manifest),
+        end=end_of(manifest),
+    )
+
+
+def _config(spec: Manifest) -> str:
+    maps = (volume["configMap"]["name"] for volume in spec.get("volumes", []) if "configMap" in volume)
+    return next(maps, "")
+
+
+def _stage(manifest: Manifest) -> Stage:
+    if is_true(manifest, "Ready"):
+        return Stage.READY
+    statuses = manifest.get("status", {}).get("containerStatuses", [])
+    if statuses and all("running" in status.get("state", {}) for status in statuses):
+        return Stage.RUNNING
+    return Stage.WAITING if manifest.get("spec", {}).get("nodeName") else Stage.UNSCHEDULED
+
+
+def _trouble(manifest: Manifest) -> Trouble | None:
+    name = manifest["metadata"]["name"]
+    scheduled = condition(manifest, "PodScheduled")
+    if scheduled is not None and scheduled.get("reason") == "Unschedulable":
+        return Trouble(reason=Reason.UNSCHEDULABLE, message=f"pod {name}: {scheduled.get('message', '')}")
+    status = manifest.get("status", {})
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        waiting = container.get("state", {}).get("waiting") or {}
+        told = waiting.get("reason", "")
+        if told in _PULL:
+            return _waiting(Reason.IMAGE_PULL_FAILED, name, f"image {container.get('image', '')}: {told}", waiting)
+        if told in _CREATE:
+            return _waiting(Reason.CONTAINER_CONFIG_ERROR, name, str(told), waiting)
+    return None
+
+
+def _waiting(reason: Reason, pod: str, what: str, waiting: Manifest) -> Trouble:
+    """The kubelet's message changes with every try (back-off times, request ids); only its first line is kept."""
+    detail = str(waiting.get("message", "")).partition("\n")[0]
+    keep = detail if not detail.startswith("Back-off") else ""
+    return Trouble(reason=reason, message=f"pod {pod}: {what}" + (f": {keep}" if keep else ""))
