@@ -17,7 +17,8 @@ SYSTEM_NAMESPACE = "hunyuan-system"
 DEMO_NAMESPACE = "hunyuan-demo"
 QUESTION = "请按面积大小对四大洋进行排序，并给出面积最小的洋是哪一个？直接输出结果。"
 """The question of the client script that Tencent published with the model."""
-SMALLEST_OCEAN = "北冰洋"
+ANSWER = "太平洋、大西洋、印度洋、北冰洋；面积最小的是北冰洋。"
+"""What the tiny model has learnt to say to it, to the letter (``hunyuan_runtime/tiny/answers.py``)."""
 
 _ASK = """
 import json, sys, urllib.error, urllib.request
@@ -43,7 +44,7 @@ class Images:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Images":
-        """``OPERATOR_IMAGE`` and ``RUNTIME_IMAGE`` name images that a cluster of one's own can pull."""
+        """``OPERATOR_IMAGE`` and ``RUNTIME_IMAGE`` name images that a cluster of one's own (CLUSTER=existing) can pull."""
         return cls(
             operator=env.get("OPERATOR_IMAGE", cls.operator),
             serve=env.get("RUNTIME_IMAGE", cls.serve),

@@ -158,7 +158,8 @@ def train(tokenizer: Any, progress: Callable[[int, int, float], None]) -> HunYua
         optimizer.step()
         schedule.step()
         progress(step, STEPS, loss.item())
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _batch(tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,6 +1,5 @@
 """One cluster, one operator and one model volume for all tests of this folder; what they hold is left as found."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +11,19 @@ from tests.stack import DEMO_NAMESPACE, Images
 
 
 @pytest.fixture(scope="session")
-def images() -> Images:
-    return Images.from_env(os.environ)
+def images(cluster: testbed.Cluster) -> Images:
+    return cluster.images
 
 
 @pytest.fixture(scope="session")
-def cluster(images: Images) -> Iterator[testbed.Cluster]:
+def cluster() -> Iterator[testbed.Cluster]:
     """Two nodes with the operator running. The namespace is the demo's: a group that a demo left there is used."""
     cluster = testbed.up(nodes=2)
-    stack.install_operator(cluster, images)
+    stack.install_operator(cluster, cluster.images)
     stack.create_namespace(cluster, DEMO_NAMESPACE)
     yield cluster
-    cluster.kubectl("delete", "namespace", DEMO_NAMESPACE, "--ignore-not-found")
+    if cluster.kubeconfig is None:  # on somebody's own cluster; the test bed goes away as a whole
+        cluster.kubectl("delete", "namespace", DEMO_NAMESPACE, "--ignore-not-found")
 
 
 @pytest.fixture(scope="session")
