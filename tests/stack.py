@@ -44,7 +44,7 @@ class Images:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Images":
-        """``OPERATOR_IMAGE`` and ``RUNTIME_IMAGE`` name images that a cluster of one's own (CLUSTER=existing) can pull."""
+        """``OPERATOR_IMAGE`` and ``RUNTIME_IMAGE`` name images that somebody's own cluster can pull."""
         return cls(
             operator=env.get("OPERATOR_IMAGE", cls.operator),
             serve=env.get("RUNTIME_IMAGE", cls.serve),

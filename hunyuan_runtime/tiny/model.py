@@ -114,7 +114,7 @@ def chats() -> list[tuple[list[dict[str, str]], str]]:
     """Every question with and without the system prompt, and its answer."""
     system = {"role": "system", "content": SYSTEM_PROMPT}
     asked = [({"role": "user", "content": question}, answer) for question, answer in ANSWERS.items()]
-    return [(head + [user], answer) for head in ([], [system]) for user, answer in asked]
+    return [([*head, user], answer) for head in ([], [system]) for user, answer in asked]
 
 
 def config_for(tokenizer: Any) -> HunYuanConfig:
