@@ -1,0 +1,16 @@
+"""Where the test bed keeps things.
+
+Two folders: the cache holds what is costly to make again and survives ``down``; the state is the running cluster and
+goes with it. The state's place is fixed, because a machine can hold only one test bed, whichever checkout started it.
+"""
+
+import os
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hunyuan-operator"
+STATE = Path("/var/lib/hunyuan-testbed")
+LOGS = STATE / "log"
+PKI = STATE / "pki"
+MODELS = CACHE / "models"
+"""One folder for all nodes, offered to pods as a hostPath volume; kept, since the model in it is costly to train."""
+ADMIN_KUBECONFIG = STATE / "admin.kubeconfig"
