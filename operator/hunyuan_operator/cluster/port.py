@@ -1,6 +1,7 @@
 """What a reconcile may ask of the cluster and do to it; :mod:`hunyuan_operator.cluster.kube` does it over HTTP.
 
-Reads come from watch caches unless said otherwise. Every method may raise an error of :mod:`hunyuan_operator.errors`.
+Reads come from watch caches unless said otherwise, and show this process's own writes at once: an answer of the API server
+goes into the cache before the method returns. Every method may raise an error of :mod:`hunyuan_operator.errors`.
 """
 
 from dataclasses import dataclass
@@ -45,10 +46,16 @@ class Cluster(Protocol):
         """Server-side apply, forced, as the one field manager."""
 
     async def create(self, manifest: Manifest) -> None:
-        """Raises Conflict when the name is taken."""
+        """For pods, Secrets, and all else at first: apply would take over another owner's object of that name.
+
+        Raises Conflict when the name is taken.
+        """
 
     async def delete(self, manifest: Manifest) -> None:
-        """Delete exactly this object (by UID); no error when it is gone already."""
+        """Delete exactly this object: ``apiVersion``, ``kind`` and metadata's namespace, name and UID name it.
+
+        No error when it is gone already.
+        """
 
     async def patch_status(self, deployment: Manifest, status: Manifest) -> None:
         """Replace the fields of ``status`` that the operator owns by server-side apply."""
@@ -57,7 +64,7 @@ class Cluster(Protocol):
         """Best effort: a failure to write an Event is counted, never raised."""
 
     async def log_tail(self, pod: Manifest, container: str, lines: int) -> str:
-        """The last lines of a container's log; empty when the node or the log is gone."""
+        """The last lines of a container's log; empty when the node or the log is gone. ``pod`` is as for delete."""
 
     async def runtime_status(self, ip: str) -> RuntimeStatus | None:
         """What a rank answers on its status port; None when it doesn't within two seconds."""
