@@ -1,53 +1,109 @@
-"""HunyuanDeployment: the spec that people write and the status that they read.
+"""HunyuanDeployment: the spec that people write; the status that they read is in ``deployment_status``.
 
-Field names are camelCase in YAML and snake_case here. Only what an OpenAPI structural schema can express is used: bounds
-by ``ge``/``le``, no tuples, a union as "exactly one optional member" with a CEL rule beside it.
+Field names are camelCase in YAML and snake_case here. Only what an OpenAPI structural schema can express is used:
+bounds by ``ge``/``le``, no tuples, a union as "exactly one optional member" with a CEL rule beside it. Descriptions,
+the classes' too, are the texts of ``kubectl explain``.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from hunyuan_operator.api.base import Model
+from hunyuan_operator.api.deployment_status import (
+    Condition,
+    Failure,
+    GroupStatus,
+    HunyuanDeploymentStatus,
+    PlanStatus,
+)
+from hunyuan_operator.api.engine_args import ExtraArgs
+from hunyuan_operator.api.validation import (
+    DURATION,
+    Duration,
+    ImageReference,
+    NodeSelector,
+    ObjectName,
+    Quantity,
+    RelativePath,
+    ResourceName,
+    Rule,
+    rules,
+)
+from hunyuan_operator.errors import InvalidSpec
 from hunyuan_runtime.config import Quantization
 
-
-class Model(BaseModel):
-    """Base of all API types: camelCase, frozen. Unknown fields are pruned by the API server, so they are ignored here."""
-
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+__all__ = [
+    "Backoff",
+    "Condition",
+    "Engine",
+    "Failure",
+    "Gpus",
+    "GroupStatus",
+    "HunyuanDeployment",
+    "HunyuanDeploymentSpec",
+    "HunyuanDeploymentStatus",
+    "ImageSource",
+    "ModelSource",
+    "Parallelism",
+    "PlanStatus",
+    "PvcSource",
+    "Restart",
+    "Runtime",
+    "Scheduling",
+]
 
 
 class PvcSource(Model):
     """A folder in a PersistentVolumeClaim of the same namespace, mounted read-only."""
 
-    claim_name: str = Field(min_length=1, max_length=253)
-    path: str = Field(default="", max_length=1024, description="Folder inside the volume; relative, without '..'")
+    claim_name: ObjectName = Field(min_length=1, description="Name of the PersistentVolumeClaim")
+    path: RelativePath = Field(default="", description="Folder inside the volume; its root if empty")
 
 
 class ImageSource(Model):
-    """A checkpoint packed as an OCI image, mounted as an image volume."""
+    """A checkpoint packed as an OCI image, mounted read-only as an image volume."""
 
-    reference: str = Field(min_length=1, max_length=1024)
-    path: str = Field(default="", max_length=1024, description="Folder inside the image; relative, without '..'")
+    reference: ImageReference = Field(min_length=1, description="Image that holds the checkpoint")
+    path: RelativePath = Field(default="", description="Folder inside the image; its root if empty")
 
 
 class ModelSource(Model):
     """Where the checkpoint comes from: exactly one of pvc and image."""
 
-    pvc: PvcSource | None = None
-    image: ImageSource | None = None
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="!has(self.pvc) || !has(self.image)", message="pvc and image exclude each other: keep one of them"
+            ),
+            Rule(
+                rule="has(self.pvc) || has(self.image)",
+                message="has no source: set pvc or image",
+                reason="FieldValueRequired",
+            ),
+        )
+    )
+
+    pvc: PvcSource | None = Field(default=None, description="A folder in a PersistentVolumeClaim, mounted read-only")
+    image: ImageSource | None = Field(default=None, description="A checkpoint packed as an OCI image")
     served_name: str = Field(
         default="", max_length=253, description="Model name in the OpenAI API; the resource's own name if empty"
     )
+
+    @model_validator(mode="after")
+    def _exactly_one_source(self) -> Self:
+        if (self.pvc is None) == (self.image is None):
+            raise ValueError("exactly one of pvc and image must be set")
+        return self
 
 
 class Gpus(Model):
     """What one node of a group gives."""
 
     per_node: int = Field(default=8, ge=1, le=16, description="GPUs (and ranks) in each pod")
-    memory: str = Field(default="96Gi", description="Memory of one GPU")
-    resource_name: str = Field(default="nvidia.com/gpu", description="Extended resource that stands for one GPU")
+    memory: Quantity = Field(default="96Gi", description="Memory of one GPU")
+    resource_name: ResourceName = Field(default="nvidia.com/gpu", description="Extended resource that is one GPU")
 
 
 class Parallelism(Model):
@@ -61,130 +117,132 @@ class Engine(Model):
     """vLLM's own knobs, under vLLM's own names."""
 
     max_num_seqs: int = Field(default=8, ge=1, le=4096, description="Sequences in one batch")
-    gpu_memory_utilization: float = Field(default=0.92, ge=0.1, le=1.0)
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
-    extra_args: dict[str, JsonValue] = Field(
+    gpu_memory_utilization: float = Field(
+        default=0.92, ge=0.1, le=1.0, description="Part of a GPU's memory that the engine may use"
+    )
+    kv_cache_dtype: Literal["auto", "fp8"] = Field(
+        default="auto", description="Element type of the KV cache; auto is the model's own"
+    )
+    extra_args: ExtraArgs = Field(
         default_factory=dict,
         description="Further long options of vllm serve without the dashes; checked by the engine before it starts",
     )
 
 
 class Backoff(Model):
-    initial: str = Field(default="10s", description="Wait before the second attempt; doubles with every failure")
-    max: str = Field(default="10m", description="Longest wait between attempts")
+    """How long to wait between attempts: doubles with every failure inside the window."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule=f"!self.initial.matches('{DURATION}') || !self.max.matches('{DURATION}')"
+                " || duration(self.initial) <= duration(self.max)",
+                message="initial must not be longer than max",
+                field=".initial",
+            )
+        )
+    )
+
+    initial: Duration = Field(default="10s", description="Wait before the second attempt")
+    max: Duration = Field(default="10m", description="Longest wait between attempts")
 
 
 class Restart(Model):
-    """How often a failing group is started again."""
+    """How often a failing group is started again. Preempted, evicted and lost pods are no failures of the group."""
 
     limit: int = Field(default=5, ge=0, le=1000, description="Failures within the window before the group stalls")
-    window: str = Field(default="1h", description="Failures older than this no longer count")
-    backoff: Backoff = Backoff()
+    window: Duration = Field(default="1h", description="Failures older than this no longer count")
+    backoff: Backoff = Field(default=Backoff(), description="How long to wait between attempts")
 
 
 class Runtime(Model):
     """The pods' image and compute, beside the GPUs."""
 
-    image: str = Field(default="", max_length=1024, description="Runtime image; the operator's default if empty")
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    cpu: str = Field(default="8", description="CPU request of each pod")
-    memory: str = Field(default="64Gi", description="Memory request and limit of each pod")
-    shared_memory: str = Field(default="16Gi", description="Size limit of /dev/shm; counts against memory")
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="!isQuantity(string(self.sharedMemory)) || !isQuantity(string(self.memory))"
+                " || quantity(string(self.sharedMemory)).compareTo(quantity(string(self.memory))) <= 0",
+                message="sharedMemory counts against memory and must not be larger",
+                field=".sharedMemory",
+            )
+        )
+    )
+
+    image: ImageReference = Field(default="", description="Runtime image; the operator's default if empty")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When a node pulls the image"
+    )
+    cpu: Quantity = Field(default="8", description="CPU request of each pod")
+    memory: Quantity = Field(default="64Gi", description="Memory request and limit of each pod")
+    shared_memory: Quantity = Field(default="16Gi", description="Size limit of /dev/shm; counts against memory")
 
 
 class Scheduling(Model):
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    priority_class_name: str = ""
+    """Which nodes the pods may use, and who gives way to them."""
+
+    node_selector: NodeSelector = Field(default_factory=dict, description="Labels that a node must have")
+    priority_class_name: ObjectName = Field(default="", description="PriorityClass of the pods")
 
 
 class HunyuanDeploymentSpec(Model):
-    model: ModelSource
-    quantization: Quantization = "bf16"
+    """What is served, by how many groups, on which GPUs."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="!has(self.parallelism)"
+                " || self.parallelism.tensor * self.parallelism.pipeline < self.gpus.perNode"
+                " || self.parallelism.tensor * self.parallelism.pipeline % self.gpus.perNode == 0",
+                message="tensor x pipeline must be a multiple of gpus.perNode, or less than it",
+                field=".parallelism",
+            )
+        )
+    )
+
+    model: ModelSource = Field(description="Where the checkpoint comes from: exactly one of pvc and image")
+    quantization: Quantization = Field(
+        default="bf16", description="Weights: bf16 as published, int8 quantised at load, fp8 a checkpoint that is FP8"
+    )
     max_model_len: int = Field(default=10240, ge=16, le=1048576, description="Tokens, prompt and answer together")
     groups: int = Field(default=1, ge=0, le=1000, description="Independent model instances; what kubectl scale sets")
-    gpus: Gpus = Gpus()
-    parallelism: Parallelism | None = Field(default=None, description="Overrides what the planner derives")
-    engine: Engine = Engine()
-    restart: Restart = Restart()
-    runtime: Runtime = Runtime()
-    scheduling: Scheduling = Scheduling()
+    gpus: Gpus = Field(default=Gpus(), description="What one node of a group gives")
+    parallelism: Parallelism | None = Field(
+        default=None, description="How the ranks split the model; overrides what the operator derives"
+    )
+    engine: Engine = Field(default=Engine(), description="vLLM's own knobs, under vLLM's own names")
+    restart: Restart = Field(default=Restart(), description="How often a failing group is started again")
+    runtime: Runtime = Field(default=Runtime(), description="The pods' image and compute, beside the GPUs")
+    scheduling: Scheduling = Field(default=Scheduling(), description="Which nodes the pods may use")
     suspend: bool = Field(default=False, description="Delete the pods and keep everything else")
 
 
-class Condition(Model):
-    """metav1.Condition."""
-
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str = ""
-    last_transition_time: str
-    observed_generation: int = 0
-
-
-class Failure(Model):
-    """The root cause of an attempt's end; stays until the next failure replaces it."""
-
-    time: str
-    group: int
-    attempt: int
-    pod: str
-    container: str = ""
-    node: str = ""
-    exit_code: int | None = None
-    reason: str
-    message: str = ""
-    retryable: bool = True
-    log: str = Field(default="", description="Last lines of the container's log")
-
-
-class GroupStatus(Model):
-    """One group.
-
-    ``attempt``, ``failures``, ``retry_at``, ``revision``, ``reason``, ``message`` and ``retryable`` are the operator's
-    memory of restarts; the rest is observed. A set ``retry_at`` means that this attempt has ended, by a failure or by
-    intent, and that whatever happens to its remaining pods is no news.
-    """
-
-    index: int
-    attempt: int = 0
-    ready: bool = False
-    state: str = Field(default="", description="Pending, Starting, Joined, Loading, Serving, BackOff, Stalled, Stopping")
-    nodes: list[str] = Field(default_factory=list)
-    failures: list[str] = Field(default_factory=list, description="Times of the failures inside the restart window")
-    retry_at: str = Field(default="", description="Earliest start of the next attempt; empty while this one lasts")
-    revision: str = Field(default="", description="Revision of the attempt's pods")
-    reason: str = Field(default="", description="Why the attempt ended, if it failed")
-    message: str = Field(default="", description="What happened then")
-    retryable: bool = Field(default=True, description="Whether a retry without a change can help")
-    started_at: str = ""
-    ready_at: str = ""
-
-
-class PlanStatus(Model):
-    nodes: int
-    tensor_parallel: int
-    pipeline_parallel: int
-
-
-class HunyuanDeploymentStatus(Model):
-    observed_generation: int = 0
-    groups: int = Field(default=0, description="Groups that exist; for the scale subresource")
-    ready_groups: int = 0
-    selector: str = Field(default="", description="Label selector of the leaders; for the scale subresource")
-    url: str = ""
-    conditions: list[Condition] = Field(default_factory=list)
-    group_statuses: list[GroupStatus] = Field(default_factory=list)
-    plan: PlanStatus | None = None
-    last_failure: Failure | None = None
-
-
 class HunyuanDeployment(Model):
-    """A HunyuanDeployment as read from the API; ``metadata`` stays the API's own mapping."""
+    """Tencent Hunyuan-Large served over several GPU nodes behind one OpenAI API."""
 
     metadata: dict[str, JsonValue]
+    """The API's own mapping."""
     spec: HunyuanDeploymentSpec
     status: HunyuanDeploymentStatus = HunyuanDeploymentStatus()
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read the resource as the API gives it.
+
+        The API server has checked what it stores, but by the rules of its day: an object can be older than a rule.
+
+        Raises:
+            InvalidSpec: names each field that can't be understood.
+
+        """
+        try:
+            return cls.model_validate(manifest)
+        except ValidationError as error:
+            problems = (
+                f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
+                for one in error.errors()
+            )
+            raise InvalidSpec("; ".join(problems)) from None
 
     @property
     def name(self) -> str:

@@ -29,7 +29,7 @@ _TYPES = {"trust-remote-code": "boolean", "host": "string", "api-key": "string"}
 
 
 def _refused(option: str, field: str) -> dict[str, Any]:
-    """Schema of an option that must be absent. ``x-kubernetes-int-or-string`` keeps it visible to CEL with any scalar."""
+    """Schema of an option that must be absent; without a type (here: any scalar's) CEL would not see it."""
     message = f"is set by {field}" if field else "is the runtime's own and can't be set"
     kind: dict[str, Any] = {"x-kubernetes-int-or-string": True}
     if option in _TYPES:

@@ -17,7 +17,7 @@ ROLE = f"{GROUP}/role"
 REVISION = f"{GROUP}/revision"
 """Label on pods: hash of all that the pods of a group are built from."""
 NODES = f"{GROUP}/nodes"
-"""Annotation on pods: how many pods their attempt has, so that a later change of the plan can't misread a running one."""
+"""Annotation on pods: how many pods their attempt has; a later change of the plan can't misread a running one."""
 APPLIED_HASH = f"{GROUP}/applied-hash"
 """Annotation on every applied object: hash of what was applied, so that an unchanged object costs no write."""
 

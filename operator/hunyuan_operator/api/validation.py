@@ -1,17 +1,22 @@
 """What the API server checks beyond types and bounds: CEL rules, declared beside the models that they guard.
 
-A rule is data. :mod:`hunyuan_operator.crdgen` copies it into the CRD as an ``x-kubernetes-validations`` entry and the API
-server evaluates it; nothing evaluates it here. ``self`` is the value of the model or field that carries the rule.
+A rule is data. :mod:`hunyuan_operator.crdgen` copies it into the CRD as an ``x-kubernetes-validations`` entry and the
+API server evaluates it. ``self`` is the value of the model or field that carries the rule. Beside a rule stands a
+Python validator only where an object older than the rule could do harm, or not be understood.
 Every string, list and map below such a value needs a maximum length, else the API server refuses the rule for its cost.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
+
+from hunyuan_operator.api.times import parse_duration
 
 VALIDATIONS = "x-kubernetes-validations"
 INT_OR_STRING = "x-kubernetes-int-or-string"
+DURATION = "^([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$"
+"""What :func:`parse_duration` reads, within the range of CEL's ``duration()``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +64,26 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity as text; a plain number in YAML is taken too."""
 
+
+def _duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("must be relative, without '..'")
+    return path
+
+
 Duration = Annotated[
     str,
+    AfterValidator(_duration),
     Field(
         max_length=20,
         json_schema_extra=rules(
             Rule(
-                rule="self.matches('^([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && self != ''"
-                " && duration(self) >= duration('1s')",
+                rule=f"self.matches('{DURATION}') && self != '' && duration(self) >= duration('1s')",
                 message="must be a duration of at least 1s in whole hours, minutes and seconds, such as 90s or 1h30m",
             )
         ),
@@ -75,6 +92,7 @@ Duration = Annotated[
 
 RelativePath = Annotated[
     str,
+    AfterValidator(_inside),
     Field(
         max_length=1024,
         json_schema_extra=rules(
@@ -103,7 +121,8 @@ ImageReference = Annotated[
         max_length=1024,
         json_schema_extra=rules(
             Rule(
-                rule=r"self.matches('^[^\\s]*$')", message="must be an image reference, such as registry/name:tag, without spaces"
+                rule=r"self.matches('^[^\\s]*$')",
+                message="must be an image reference, such as registry/name:tag, without spaces",
             )
         ),
     ),
