@@ -4,6 +4,7 @@
 
     OperatorError
     ├── InvalidSpec          the object can't be understood: only a change of it helps
+    ├── InvalidTopology      the ranks can't be laid out on nodes as asked: only a change of the spec helps
     └── ClusterError         a request to the API server failed
         ├── Conflict         our picture is old, or the name is taken: soon
         ├── Unavailable      throttled, overloaded, unreachable: with back-off
@@ -21,6 +22,10 @@ class InvalidSpec(OperatorError):
     """The message names the field."""
 
 
+class InvalidTopology(OperatorError):
+    """The message has a way out."""
+
+
 class ClusterError(OperatorError):
     """Base of what the API server answers."""
 
@@ -30,7 +35,11 @@ class Conflict(ClusterError):
 
 
 class Unavailable(ClusterError):
-    """The API server can't answer now."""
+    """The API server can't answer now; ``retry_after`` is the wait that it asks for, in seconds."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Refused(ClusterError):
