@@ -17,19 +17,23 @@ MESSAGE_LIMIT = 4096
 
 
 class Cause(Enum):
-    """``(exit code, a retry can help)``; the name in CamelCase is the reason in conditions and Events."""
+    """``(exit code, a retry can help, meaning)``; the name in CamelCase is the reason in conditions and Events."""
 
-    ConfigInvalid = (64, False)
-    ModelNotFound = (65, False)
-    CheckpointInvalid = (66, False)
-    TokenizerInvalid = (67, False)
-    QuantizationUnsupported = (68, False)
-    LeaderUnreachable = (70, True)
-    RanksMissing = (71, True)
-    RayFailed = (72, True)
-    EngineFailed = (73, True)
-    LeaderLost = (74, True)
-    WorkerDied = (75, True)
+    ConfigInvalid = (64, False, "The engine refuses an option. Correct spec.engine.")
+    ModelNotFound = (65, False, "The volume has no checkpoint at the path. Correct spec.model, or fill the volume.")
+    CheckpointInvalid = (66, False, "A file of the checkpoint is damaged or foreign; the message names it.")
+    TokenizerInvalid = (67, False, "The tokenizer can't be read; the message names the file.")
+    QuantizationUnsupported = (68, False, "The device or the checkpoint can't do spec.quantization.")
+    LeaderUnreachable = (
+        70,
+        True,
+        "A worker could not reach its leader in time: it didn't start, or the network failed.",
+    )
+    RanksMissing = (71, True, "Ranks did not join Ray in time; the message names them.")
+    RayFailed = (72, True, "Ray did not start, or ended; see the log.")
+    EngineFailed = (73, True, "The engine did not start, ended, or stopped to answer; see the log.")
+    LeaderLost = (74, True, "A worker lost its leader: a consequence, if another pod's end was seen too.")
+    WorkerDied = (75, True, "The engine's process of a rank ended: killed, or out of memory; see its log.")
 
     @property
     def exit_code(self) -> int:
@@ -39,6 +43,10 @@ class Cause(Enum):
     def retryable(self) -> bool:
         return self.value[1]
 
+    @property
+    def doc(self) -> str:
+        return self.value[2]
+
 
 class RuntimeFailure(Exception):
     """A rank can't go on; ``python -m hunyuan_runtime.serve`` turns it into an exit code and a message."""
@@ -46,6 +54,10 @@ class RuntimeFailure(Exception):
     def __init__(self, cause: Cause, message: str) -> None:
         super().__init__(message)
         self.cause = cause
+
+    def __reduce__(self) -> tuple[type["RuntimeFailure"], tuple[Cause, str]]:
+        """Exceptions are pickled by their ``args``, which lack the cause; this one crosses processes."""
+        return RuntimeFailure, (self.cause, str(self))
 
 
 class TerminationMessage(BaseModel):

@@ -3,6 +3,9 @@
 GROUP = "hunyuan.dev"
 VERSION = "v1alpha1"
 FIELD_MANAGER = "hunyuan-operator"
+LONGEST_NAME = 40
+"""Of a HunyuanDeployment. Pods append ``-g<group>-<attempt>-<rank>`` and a host name ends at 63 characters: three
+digits of group, four of rank and twelve of attempt are left."""
 
 DEPLOYMENT = f"{GROUP}/deployment"
 """Label on every child: name of the HunyuanDeployment that owns it."""
