@@ -8,9 +8,12 @@ import os
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hunyuan-operator"
+MODELS = CACHE / "models"
+"""One folder for all nodes, offered to pods as a hostPath volume; kept, since the model in it is costly to train."""
+
 STATE = Path("/var/lib/hunyuan-testbed")
 LOGS = STATE / "log"
 PKI = STATE / "pki"
-MODELS = CACHE / "models"
-"""One folder for all nodes, offered to pods as a hostPath volume; kept, since the model in it is costly to train."""
-ADMIN_KUBECONFIG = STATE / "admin.kubeconfig"
+NAMESPACES = STATE / "namespaces"
+KUBECONFIGS = STATE / "kubeconfigs"
+ADMIN_KUBECONFIG = KUBECONFIGS / "admin"

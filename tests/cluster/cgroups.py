@@ -1,0 +1,85 @@
+"""A cgroup per node, the parent of its pods' cgroups, in every hierarchy that the machine mounts."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def hierarchies(mountinfo: str) -> list[tuple[Path, bool]]:
+    """Mount points of the hierarchies that the kubelet uses, and whether each is version 2.
+
+    Where version 1 is mounted, a version 2 beside it holds no controllers and is left alone.
+    """
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        if (kind := after.split()[0]) in ("cgroup", "cgroup2"):
+            found.append((Path(before.split()[4]), kind == "cgroup2"))
+    first = [entry for entry in found if not entry[1]]
+    return first or found
+
+
+def create(name: str) -> None:
+    for root, unified in _mounted():
+        folder = root / name
+        if unified:
+            _delegate(root)
+        folder.mkdir(exist_ok=True)
+        if (folder / "cpuset.cpus").exists() and not unified:  # version 1 starts empty, and then takes no process
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                (folder / file).write_text((root / file).read_text())
+
+
+def kill(name: str, patience: float = 20) -> None:
+    """End every process in the cgroup and below: containers survive the end of containerd and of their shims.
+
+    Raises:
+        TimeoutError: some process can't be ended.
+    """
+    deadline = time.monotonic() + patience
+    while pids := processes(name):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes of cgroup {name} do not end: {sorted(pids)}")
+        time.sleep(0.05)
+
+
+def processes(name: str) -> set[int]:
+    pids: set[int] = set()
+    for root, _ in _mounted():
+        for file in (root / name).rglob("cgroup.procs"):
+            try:
+                pids.update(int(pid) for pid in file.read_text().split())
+            except (FileNotFoundError, OSError):
+                continue  # a pod's cgroup that went meanwhile
+    return pids
+
+
+def remove(name: str) -> None:
+    """Remove the empty cgroup and all below it, the deepest first."""
+    for root, _ in _mounted():
+        folders = [path for path in (root / name).rglob("*") if path.is_dir()]
+        for folder in [*sorted(folders, key=lambda path: -len(path.parts)), root / name]:
+            if folder.is_dir():
+                folder.rmdir()
+
+
+def existing(prefix: str) -> list[Path]:
+    return [path for root, _ in _mounted() for path in root.glob(f"{prefix}*") if path.is_dir()]
+
+
+def _mounted() -> list[tuple[Path, bool]]:
+    return hierarchies(Path("/proc/self/mountinfo").read_text())
+
+
+def _delegate(root: Path) -> None:
+    """Let children of the version 2 root use its controllers."""
+    available = (root / "cgroup.controllers").read_text().split()
+    enabled = (root / "cgroup.subtree_control").read_text().split()
+    if missing := [f"+{name}" for name in available if name not in enabled]:
+        (root / "cgroup.subtree_control").write_text(" ".join(missing))

@@ -1,0 +1,223 @@
+"""Up, down and status of the whole."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from tests.cluster import (
+    archive,
+    binaries,
+    cgroups,
+    control_plane,
+    fake_nodes,
+    host,
+    network,
+    node_configs,
+    node_start,
+    prerequisites,
+)
+from tests.cluster.daemons import recorded, stop
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.mounts import remove_namespace_folder
+from tests.cluster.nodes import Node
+from tests.cluster.paths import ADMIN_KUBECONFIG, CACHE, MODELS, STATE
+from tests.cluster.waiting import wait_until
+from tests.stack import Images
+
+NODES = tuple(Node(index) for index in (1, 2))
+GPUS_PER_NODE = 2
+"""Declared, not there: two groups of two pods with one GPU each fit on two nodes."""
+_MANIFESTS = Path(__file__).parent / "manifests"
+
+
+class PrerequisitesMissing(Exception):
+    """The machine can't hold the test bed; nothing on it was changed. The message is one sentence a line."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster to work with: the test bed, or with ``CLUSTER=existing`` one's own.
+
+    Attributes:
+        models: the folder of this machine that all nodes see at the same path; ``None`` on a cluster of one's own.
+        images: what was loaded into the nodes.
+    """
+
+    clients: Kubectl
+    images: Images
+    kubeconfig: Path | None = None
+    models: Path | None = None
+
+    def kubectl(self, *args: str, stdin: str | None = None) -> str:
+        """Raises RuntimeError, with the command and its stderr, when it fails."""
+        return self.clients.kubectl(*args, stdin=stdin)
+
+    def helm(self, *args: str) -> str:
+        """Raises RuntimeError, with the command and its stderr, when it fails."""
+        return self.clients.helm(*args)
+
+    def add_fake_nodes(self, number: int) -> None:
+        """Nodes ``fake0`` … with 8 GPUs each, on which any pod "runs" at once; only where there are no real ones.
+
+        Raises:
+            RuntimeError: this is a cluster of one's own.
+        """
+        if self.clients.folder is None:
+            raise RuntimeError("fake nodes are made on the test bed only, not with CLUSTER=existing")
+        fake_nodes.add(number, self.clients.folder, self.clients)
+
+
+def say(line: str) -> None:
+    print(f"    {line}", flush=True)
+
+
+def up(nodes: int = 2, progress: Callable[[str], None] = say) -> Cluster:
+    """Have a cluster of at least ``nodes`` nodes; 0 is the control plane alone.
+
+    What runs already stays as it is; what is missing, or ended, or would be started differently now, is started.
+
+    Raises:
+        PrerequisitesMissing: before anything was changed.
+    """
+    if os.environ.get("CLUSTER") == "existing":
+        return Cluster(Kubectl(), Images.from_env(os.environ))
+    if problems := prerequisites.missing(prerequisites.probe(nodes), nodes):
+        raise PrerequisitesMissing("\n".join(problems))
+    begin = time.monotonic()
+    with _lock():
+        programs = binaries.ensure(progress)
+        clients = Kubectl(programs, ADMIN_KUBECONFIG)
+        network.ensure_bridge()
+        control_plane.ensure(programs, clients)
+        loaded = _start_nodes(NODES[:nodes], clients, progress) if nodes else Images()
+    progress(f"cluster is up ({nodes or 'no'} nodes, {time.monotonic() - begin:.0f} s); kubeconfig {ADMIN_KUBECONFIG}")
+    return Cluster(clients, loaded, ADMIN_KUBECONFIG, MODELS)
+
+
+def down(progress: Callable[[str], None] = say) -> None:
+    """End the cluster and remove all that it made; caches (programs, images, models) stay."""
+    if not STATE.exists():
+        return
+    with _lock():
+        stop([daemon for daemon in recorded() if daemon.name == "kwok"])
+        for node in NODES:
+            node_start.stop_node(node)
+            progress(f"{node.name} has ended")
+        daemons = {daemon.name: daemon for daemon in recorded()}
+        etcd = daemons.pop("etcd", None)
+        stop(list(daemons.values()))
+        stop([etcd] if etcd else [])
+        network.remove_bridge()
+        remove_namespace_folder()
+        host.restore()
+        shutil.rmtree(STATE)
+    progress("the control plane has ended")
+
+
+def status() -> str:
+    """One line a component, then the nodes."""
+    daemons = recorded()
+    if not daemons:
+        return "The test bed does not run."
+    lines = [f"{daemon.name:<26} {_state(daemon.running() is not None)}" for daemon in daemons]
+    clients = Kubectl(binaries.folder(), ADMIN_KUBECONFIG)
+    try:
+        lines += ["", clients.kubectl("get", "nodes", "-o", "wide").rstrip()]
+    except (RuntimeError, FileNotFoundError) as error:
+        lines += ["", str(error)]
+    return "\n".join(lines)
+
+
+def refresh_images(progress: Callable[[str], None] = say) -> Images:
+    """Build the images from what the sources are now, and bring them to the nodes that run."""
+    images = import_module("tests.cluster.images")
+    built: Images = images.ensure(progress)
+    for node in NODES:
+        if node_start.daemons(node)[0].running():
+            images.load_into(node, built, progress)
+    return built
+
+
+def leftovers() -> list[str]:
+    """Whatever of the test bed is still on the machine: nothing, after ``down``."""
+    found = [f"daemon {daemon.name}" for daemon in recorded() if daemon.running()]
+    found += [f"cgroup {path}" for path in cgroups.existing("hunyuan-")]
+    found += network.leftovers()
+    found += [f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(STATE) in line]
+    return found + ([f"folder {STATE}"] if STATE.exists() else [])
+
+
+def _start_nodes(nodes: tuple[Node, ...], clients: Kubectl, progress: Callable[[str], None]) -> Images:
+    assert clients.folder is not None
+    fake_nodes.remove(clients)
+    MODELS.mkdir(parents=True, exist_ok=True)
+    for node in nodes:
+        node_start.prepare(node, clients.folder)
+    network.route(node for node in NODES if node.network.exists())
+    system_images = _system_images(clients.folder)
+    images = import_module("tests.cluster.images")
+    loaded: Images = images.ensure(progress)
+    for node in nodes:
+        node_start.start_containerd(node, clients.folder)
+        for reference, file in system_images.items():
+            if reference not in node.ctr("images", "list", "--quiet").split():
+                node.ctr("images", "import", str(file))
+        images.load_into(node, loaded, progress)
+        node_start.start_kubelet(node, clients.folder)
+    coredns = next(reference for reference in system_images if "coredns" in reference)
+    manifest = (_MANIFESTS / "coredns.yaml").read_text().replace("COREDNS_IMAGE", coredns)
+    clients.kubectl("apply", "--server-side", "-f", "-", stdin=manifest)
+    for node in nodes:
+        _declare_ready(node, clients)
+    clients.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+    return loaded
+
+
+def _system_images(programs: Path) -> dict[str, Path]:
+    """Reference → archive; named by the programs' hash, so that new programs are new images."""
+    folder = CACHE / "system-images"
+    files = {}
+    for program in ("pause", "coredns"):
+        reference = node_configs.system_image(program, programs.name)
+        files[reference] = folder / f"{program}-{programs.name}.tar"
+        if not files[reference].exists():
+            partial = folder / f"{program}.partial"
+            archive.write(partial, programs / program, reference)
+            partial.replace(files[reference])
+    return files
+
+
+def _declare_ready(node: Node, clients: Kubectl) -> None:
+    """Wait for the node, and declare its GPUs: what a device plugin does, without devices.
+
+    The declaration is made at each start: it outlives the kubelet's status updates, but not always its restart.
+    """
+    wait_until(
+        f"{node.name} has registered",
+        lambda: clients.succeeds("get", "node", node.name),
+        timeout=90,
+        state=node_start.daemons(node)[-1].log_tail,
+    )
+    clients.kubectl("wait", "node", node.name, "--for=condition=Ready", "--timeout=90s")
+    patch = f'{{"status":{{"capacity":{{"nvidia.com/gpu":"{GPUS_PER_NODE}"}}}}}}'
+    clients.kubectl("patch", "node", node.name, "--subresource=status", "--type=merge", "--patch", patch)
+
+
+def _state(running: bool) -> str:
+    return "running" if running else "ENDED"
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """One ``up`` or ``down`` at a time. The lock goes with its process, however that ends."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with Path("/run/lock/hunyuan-testbed").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
