@@ -99,4 +99,8 @@ class RuntimeStatus(_Frozen):
 
     phase: Phase
     ranks_joined: int = Field(default=0, ge=0, description="ranks in Ray, as the leader sees them; 0 on workers")
+    failed_rank: int | None = Field(
+        default=None, description="rank whose engine process died, as the leader learns from Ray; it ends as WorkerDied"
+    )
+    failed_pid: int = Field(default=0, description="process of that rank, in its own pod")
     message: str = ""

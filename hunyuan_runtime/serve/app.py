@@ -1,0 +1,83 @@
+"""The Ray Serve deployment: one replica that holds vLLM's engine and vLLM's own OpenAI app.
+
+The constructor does nothing; :meth:`Engine.load` is called through the deployment's handle. So Serve sees a replica
+that is up at once, never restarts one that is loading, and the caller gets the load's own exception.
+"""
+
+import contextlib
+import io
+from typing import Any
+
+from ray import serve
+
+from hunyuan_runtime.serve.front import Front, open_with
+from hunyuan_runtime.termination import Cause, RuntimeFailure
+
+APPLICATION = "hunyuan"
+MAX_ONGOING_REQUESTS = 10_000
+"""Serve must not queue in front of the engine, whose own queue knows what fits into a batch."""
+
+
+@serve.deployment(max_ongoing_requests=MAX_ONGOING_REQUESTS, graceful_shutdown_timeout_s=1)
+@serve.ingress(Front())
+class Engine:
+    async def load(self, arguments: list[str]) -> None:
+        """Start the engine and open the front door.
+
+        Raises:
+            RuntimeFailure: ``ConfigInvalid``: vLLM refuses an argument; ``EngineFailed``: anything later.
+
+        """
+        args = parse(arguments)
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state  # noqa: PLC0415 - only in the replica
+        from vllm.entrypoints.launchers.api_server.entry import (  # noqa: PLC0415 - likewise
+            build_async_engine_client_from_engine_args,
+        )
+        from vllm.entrypoints.launchers.app import build_app  # noqa: PLC0415 - likewise
+
+        # The context is never left: the engine lives as long as the process.
+        self._context = build_async_engine_client_from_engine_args(engine_arguments_of(args))
+        try:
+            engine = await self._context.__aenter__()
+            tasks = await engine.get_supported_tasks()
+            app = build_app(args, tasks, engine.model_config)
+            await init_app_state(engine, app.state, args, tasks)
+        except Exception as error:
+            raise RuntimeFailure(Cause.EngineFailed, f"the engine didn't start: {error}") from error
+        open_with(app)
+
+
+def parse(arguments: list[str]) -> Any:
+    """What vLLM's parser makes of the argument list.
+
+    Raises:
+        RuntimeFailure: ``ConfigInvalid`` with the parser's own words.
+
+    """
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args  # noqa: PLC0415 - slow
+    from vllm.utils.argparse_utils import FlexibleArgumentParser  # noqa: PLC0415 - slow
+
+    parser = make_arg_parser(FlexibleArgumentParser(prog="engine.extraArgs", usage="", allow_abbrev=False))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            args = parser.parse_args(arguments)
+        validate_parsed_serve_args(args)
+    except SystemExit:
+        raise RuntimeFailure(Cause.ConfigInvalid, said.getvalue().strip().splitlines()[-1]) from None
+    except (TypeError, ValueError) as error:
+        raise RuntimeFailure(Cause.ConfigInvalid, f"engine.extraArgs: {error}") from error
+    return args
+
+
+def engine_arguments_of(args: Any) -> Any:
+    """vLLM's engine arguments, after its own checks of how they go together and with the checkpoint's config.json."""
+    from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - slow
+    from vllm.usage.usage_lib import UsageContext  # noqa: PLC0415 - slow
+
+    engine_args = AsyncEngineArgs.from_cli_args(args)
+    try:
+        engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise RuntimeFailure(Cause.ConfigInvalid, f"the engine refuses its configuration: {error}") from error
+    return engine_args

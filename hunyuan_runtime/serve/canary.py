@@ -1,0 +1,130 @@
+"""Does the engine still generate? Its own /health says yes while a rank is gone, so one token is asked for.
+
+A busy engine needs no canary: as long as its token counters grow it lives, and a question would only wait in its queue.
+"""
+
+import http.client
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_COUNTERS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
+_RUNNING = "vllm:num_requests_running"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Seconds: between looks, for an answer or any other progress, and for refusals that may pass."""
+
+    every: float = 10
+    deadline: float = 60
+    patience: float = 15
+
+
+class Api:
+    """The few calls to vLLM's HTTP API that the runtime makes itself."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self._url = url
+        self._model = model
+
+    def generate_one_token(self, timeout: float) -> None:
+        """Raise OSError or HTTPException when no token comes in time."""
+        body = {"model": self._model, "prompt": "1", "max_tokens": 1, "temperature": 0}
+        request = urllib.request.Request(  # noqa: S310 - http to this pod
+            f"{self._url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+            answer.read()
+
+    def tokens(self) -> float:
+        """Tokens that the engine has read or written since its start."""
+        return self._sum(*_COUNTERS)
+
+    def running(self) -> float:
+        return self._sum(_RUNNING)
+
+    def _sum(self, *names: str) -> float:
+        with urllib.request.urlopen(f"{self._url}/metrics", timeout=5) as answer:  # noqa: S310
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names))
+
+
+class Canary:
+    """Looks from its own thread; ``alive`` turns true with the first answer, ``failure`` says why it gave up."""
+
+    def __init__(self, api: Api, first_deadline: float, pace: Pace | None = None) -> None:
+        self._api = api
+        self._pace = pace or Pace()
+        self._first_deadline = first_deadline
+        self.alive = False
+        self.failure = ""
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, name="canary", daemon=True).start()
+
+    def _watch(self) -> None:
+        self.failure = self._first()
+        self.alive = not self.failure
+        while not self.failure:
+            time.sleep(self._pace.every)
+            self.failure = self.look()
+
+    def _first(self) -> str:
+        try:
+            self._api.generate_one_token(timeout=self._first_deadline)
+        except (OSError, http.client.HTTPException) as error:
+            return f"the engine is up, but its first token didn't come: {_words(error)}"
+        return ""
+
+    def look(self) -> str:
+        """Empty when the engine lives; else why it is thought dead."""
+        deadline = time.monotonic() + self._pace.deadline
+        refused_until = time.monotonic() + self._pace.patience
+        before = self._progress()
+        while True:
+            began = time.monotonic()
+            try:
+                self._api.generate_one_token(timeout=min(self._pace.every, self._pace.deadline))
+            except (OSError, http.client.HTTPException) as error:
+                if (now := self._progress()) > before:
+                    return ""
+                late, refused = time.monotonic() > deadline, not _is_timeout(error)
+                if late or (refused and time.monotonic() > refused_until):
+                    return f"no token within {self._pace.deadline:.0f} s: {_words(error)}" if late else _words(error)
+                before = now
+                time.sleep(max(0.0, 1 - (time.monotonic() - began)))
+            else:
+                return ""
+
+    def _progress(self) -> float:
+        try:
+            return self._api.tokens()
+        except (OSError, http.client.HTTPException):
+            return 0.0
+
+
+def wait_until_idle(running: Callable[[], float], seconds: float) -> None:
+    """Return when no request runs, or when the time is over, or when nobody can tell."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if running() == 0:
+                return
+        except (OSError, http.client.HTTPException):
+            return
+        time.sleep(0.2)
+
+
+def _is_timeout(error: Exception) -> bool:
+    return isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code}: {error.read(500).decode(errors='replace')}"
+    return str(error) or type(error).__name__

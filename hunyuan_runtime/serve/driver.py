@@ -1,0 +1,148 @@
+"""``python -m hunyuan_runtime.serve.driver``: the leader's process inside Ray.
+
+A process of its own, since Ray ends its driver without a word when the cluster's head dies. It tells the leader who
+joins, starts Serve and the engine once all are there, and from then on watches the engine's ranks: Ray alone knows
+which of them died by itself and which was ended because another had.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from typing import Any, NoReturn
+
+import ray
+from ray import serve
+from ray._private.state import actors
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.exceptions import RayError, RayTaskError
+
+from hunyuan_runtime.config import Port, ServeConfig
+from hunyuan_runtime.serve.app import APPLICATION, Engine
+from hunyuan_runtime.serve.ray_node import rank_of
+from hunyuan_runtime.serve.reports import Report, ReportWriter
+from hunyuan_runtime.termination import Cause, RuntimeFailure
+
+POLL = 0.5
+SETTLE = 4.0
+"""Seconds in which Ray learns of a rank's death after the engine has failed of it."""
+_RANK_CLASS = "RayWorker"
+_BY_ITSELF = (ActorDiedErrorContext.WORKER_DIED, ActorDiedErrorContext.NODE_DIED)
+
+
+class RankDiedError(Exception):
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.message)
+        self.report = report
+
+
+def main() -> int:
+    """Arguments: file descriptor for reports, address of Ray's head, ServeConfig as JSON, engine arguments as JSON."""
+    fd, address, config, arguments = sys.argv[1:]
+    reports = ReportWriter(int(fd))
+    try:
+        run(reports, address, ServeConfig.model_validate_json(config), json.loads(arguments))
+    except RankDiedError as died:
+        reports.write(died.report)
+    except RuntimeFailure as failure:
+        traceback.print_exc()
+        reports.write(Report.failure(failure))
+    except Exception as error:  # whatever Ray raises ends here, and the leader must know
+        traceback.print_exc()
+        reports.write(Report.failure(RuntimeFailure(Cause.RayFailed, f"{type(error).__name__}: {error}")))
+    return 1
+
+
+def run(reports: ReportWriter, address: str, config: ServeConfig, arguments: list[str]) -> NoReturn:
+    """Ends only by an exception."""
+    ray.init(address=address, namespace="hunyuan", logging_level=logging.WARNING)
+    wait_for_ranks(reports, config.nodes)
+    reports.write(Report(event="loading"))
+    handle = start_serve(config)
+    load(handle, arguments)
+    reports.write(Report(event="loaded"))
+    while True:
+        raise_dead_rank()
+        time.sleep(POLL)
+
+
+def wait_for_ranks(reports: ReportWriter, nodes: int) -> None:
+    told: list[int] | None = None
+    while True:
+        ranks = {rank_of(node["Resources"]) for node in ray.nodes() if node["Alive"]}
+        joined = sorted(rank for rank in ranks if rank is not None)
+        if joined != told:
+            reports.write(Report(event="joining", ranks=joined))
+            told = joined
+        if len(joined) == nodes:
+            return
+        time.sleep(POLL)
+
+
+def start_serve(config: ServeConfig) -> Any:
+    """The deployment's handle. The replica gets the head's node, where the Service sends requests to."""
+    world = config.nodes * config.gpus_per_node
+    bundle = {"GPU": 1, "CPU": 0.01}
+    bundles = [{**bundle, "node:__internal_head__": 0.001}, *[bundle] * (world - 1)]
+    serve.start(http_options={"host": "0.0.0.0", "port": int(Port.API)})  # noqa: S104 - the pod's front door
+    app = Engine.options(  # type: ignore[attr-defined]  # what serve.deployment makes of a class
+        placement_group_bundles=bundles, placement_group_strategy="PACK", ray_actor_options={"num_cpus": 0.01}
+    ).bind()
+    return serve.run(app, name=APPLICATION, route_prefix="/")
+
+
+def load(handle: Any, arguments: list[str]) -> None:
+    loading = handle.load.remote(arguments)
+    while True:
+        try:
+            loading.result(timeout_s=POLL)
+        except TimeoutError:
+            raise_dead_rank()
+        except (RayError, RuntimeFailure) as error:
+            root = _root_of(error)
+            if root.cause is Cause.EngineFailed:
+                raise_dead_rank(within=SETTLE)
+            raise root from error
+        else:
+            return
+
+
+def _root_of(error: Exception) -> RuntimeFailure:
+    """Ray wraps what the replica raised into a class of both, whose ``cause`` is the original."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, RuntimeFailure):
+        return cause
+    return RuntimeFailure(Cause.EngineFailed, f"the replica failed: {cause}")
+
+
+def raise_dead_rank(within: float = 0) -> None:
+    """Raise RankDiedError when one of the engine's ranks has died by itself, or does within so many seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        for actor in actors(actor_state_name="DEAD").values():
+            context = actor["DeathCause"].actor_died_error_context
+            if actor["ActorClassName"].startswith(_RANK_CLASS) and context.reason in _BY_ITSELF:
+                raise RankDiedError(_report(actor, context))
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(POLL)
+
+
+def _report(actor: dict[str, Any], context: ActorDiedErrorContext) -> Report:
+    node_id = actor["Address"]["NodeID"]
+    rank = next((rank_of(node["Resources"]) for node in ray.nodes() if node["NodeID"] == node_id), None)
+    return Report(
+        event="rank-died",
+        ranks=[] if rank is None else [rank],
+        pid=actor["Pid"],
+        message=context.error_message.strip(),
+    )
+
+
+if __name__ == "__main__":
+    code = main()
+    # Ray's own exit handlers wait for a cluster that may be gone.
+    sys.stderr.flush()
+    os._exit(code)

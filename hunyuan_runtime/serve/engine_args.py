@@ -1,0 +1,101 @@
+"""ServeConfig → vLLM's command line, as strings for vLLM's own parser, so that its checks are the only ones."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from pydantic import JsonValue
+
+from hunyuan_runtime.config import Quantization, ServeConfig
+from hunyuan_runtime.termination import Cause, RuntimeFailure
+
+Arguments = Mapping[str, JsonValue]
+
+ONLINE_QUANTIZATION: dict[Quantization, str] = {"int8": "int8_per_channel_weight_only", "fp8": "fp8"}
+"""vLLM's name for quantising BF16 weights while they are loaded."""
+
+OWNED = frozenset(
+    {
+        "model", "tokenizer", "served-model-name", "quantization", "max-model-len", "max-num-seqs",
+        "gpu-memory-utilization", "kv-cache-dtype", "tensor-parallel-size", "pipeline-parallel-size",
+        "distributed-executor-backend", "host", "port", "api-key", "trust-remote-code",
+    }
+)  # fmt: skip
+"""Options that come from the other fields or from the runtime; the API refuses them too."""
+
+CPU_KV_CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What the engine's arguments depend on beside the configuration, found by the checks."""
+
+    tokenizer: PurePath
+    quantized: bool
+    """config.json holds a ``quantization_config``, which the engine follows by itself."""
+
+
+def engine_arguments(config: ServeConfig, checkpoint: Checkpoint, device: str) -> list[str]:
+    """The whole argument list for ``device`` (``cpu`` or ``cuda``).
+
+    Raises:
+        RuntimeFailure: ``ConfigInvalid`` names an option in ``extra_args`` that isn't the user's to set;
+            ``QuantizationUnsupported`` for a device that lacks the kernels.
+
+    """
+    extra = {name.lstrip("-").replace("_", "-"): value for name, value in config.extra_args.items()}
+    if refused := sorted(OWNED & extra.keys()):
+        raise RuntimeFailure(Cause.ConfigInvalid, f"engine.extraArgs: {refused[0]} is set by the runtime itself")
+    arguments: dict[str, JsonValue] = {
+        "model": config.model_path,
+        "tokenizer": str(checkpoint.tokenizer),
+        "served-model-name": config.served_name,
+        "dtype": "bfloat16",
+        "max-model-len": config.max_model_len,
+        "max-num-seqs": config.max_num_seqs,
+        "gpu-memory-utilization": config.gpu_memory_utilization,
+        "kv-cache-dtype": config.kv_cache_dtype,
+        "tensor-parallel-size": config.tensor_parallel,
+        "pipeline-parallel-size": config.pipeline_parallel,
+        "distributed-executor-backend": "ray",
+    }
+    if device == "cpu":
+        arguments |= {"enforce-eager": True, "kv-cache-memory-bytes": CPU_KV_CACHE_BYTES}
+    return command_line({**arguments, **_quantization(config, checkpoint, device), **extra})
+
+
+def _quantization(config: ServeConfig, checkpoint: Checkpoint, device: str) -> Arguments:
+    if config.quantization == "bf16":
+        return {}
+    if device == "cpu":
+        raise RuntimeFailure(
+            Cause.QuantizationUnsupported,
+            f"quantization {config.quantization} needs a GPU; a CPU can serve bf16 only",
+        )
+    return {} if checkpoint.quantized else {"quantization": ONLINE_QUANTIZATION[config.quantization]}
+
+
+def command_line(arguments: Arguments) -> list[str]:
+    """``--name value`` for each; ``true`` is the bare flag, ``false`` is ``--no-name``, null leaves the option out."""
+    words: list[str] = []
+    for name, value in arguments.items():
+        match value:
+            case None:
+                continue
+            case True:
+                words.append(f"--{name}")
+            case False:
+                words.append(f"--no-{name}")
+            case dict():
+                words += [f"--{name}", json.dumps(value, ensure_ascii=False)]
+            case [*items]:
+                words += [f"--{name}", *_texts(items)]
+            case _:
+                # One word, so that a value with a leading dash is not read as an option.
+                words.append(f"--{name}={value}")
+    return words
+
+
+def _texts(items: Sequence[JsonValue]) -> list[str]:
+    return [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in items]

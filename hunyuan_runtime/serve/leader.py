@@ -1,0 +1,152 @@
+"""Rank 0: Ray's head, the driver beside it, and the canary. Ends by an exception, and by nothing else."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from hunyuan_runtime.config import Phase, Port, ServeConfig
+from hunyuan_runtime.serve.canary import Api, Canary, wait_until_idle
+from hunyuan_runtime.serve.checkpoint import check_config, check_folder, check_weights
+from hunyuan_runtime.serve.engine_args import Checkpoint, engine_arguments
+from hunyuan_runtime.serve.processes import Children
+from hunyuan_runtime.serve.ray_node import Node, RayNode
+from hunyuan_runtime.serve.reports import Report, ReportReader
+from hunyuan_runtime.serve.status import StatusServer
+from hunyuan_runtime.serve.tokenizer_files import prepare_tokenizer
+from hunyuan_runtime.termination import Cause, RuntimeFailure
+
+RAY_START_TIMEOUT = 120
+HEAD_START = 15
+"""Seconds that a worker has to end first, when its process's death is why the engine can't go on."""
+DRAIN = 10
+"""Seconds that running requests get after SIGTERM."""
+
+
+@dataclass(kw_only=True)
+class Leader:
+    """The state of rank 0 between two reports of its driver."""
+
+    config: ServeConfig
+    node: Node
+    env: Mapping[str, str]
+    children: Children
+    status: StatusServer
+    began: float = field(default_factory=time.monotonic)
+    joined: list[int] = field(default_factory=list)
+    blamed: RuntimeFailure | None = None
+    blamed_since: float = 0
+    canary: Canary | None = None
+
+    def run(self) -> NoReturn:
+        """Check, start Ray and the driver, then watch both.
+
+        Raises:
+            RuntimeFailure: whatever ends this rank.
+
+        """
+        arguments = checked_arguments(self.config, self.node.work, self.env.get("HUNYUAN_DEVICE", "cuda"))
+        ray_node = RayNode(self.node, self.env, self.children)
+        ray_node.start(RAY_START_TIMEOUT)
+        self.status.update(phase=Phase.JOINED)
+        reports = self._start_driver(arguments)
+        while True:
+            for report in reports.read(timeout=0.5):
+                self._take(report, ray_node)
+            self.children.reap_orphans()
+            self._check_time()
+            if self.blamed is None:
+                ray_node.check()
+                self._check_canary()
+
+    def drain(self) -> None:
+        """No new requests, and a moment for the running ones."""
+        self.status.ready = False
+        if self.status.status.phase is Phase.SERVING and self.blamed is None:
+            wait_until_idle(self._api().running, DRAIN)
+
+    def _start_driver(self, arguments: list[str]) -> ReportReader:
+        reader, writer = os.pipe()
+        command = [
+            sys.executable, "-m", "hunyuan_runtime.serve.driver", str(writer),
+            f"{self.node.rank.pod_ip}:{Port.RAY_GCS}", self.config.model_dump_json(), json.dumps(arguments),
+        ]  # fmt: skip
+        self.children.start(command, self.env, pass_fds=[writer])
+        os.close(writer)
+        return ReportReader(reader)
+
+    def _take(self, report: Report, ray_node: RayNode) -> None:
+        match report.event:
+            case "joining":
+                self.joined = report.ranks
+                self.status.update(ranks_joined=len(report.ranks))
+            case "loading":
+                self.status.update(phase=Phase.LOADING)
+            case "loaded":
+                self.canary = Canary(self._api(), self._start_time_left())
+                self.canary.start()
+            case "failed":
+                raise report.as_failure()
+            case "rank-died":
+                self._blame(report, ray_node)
+
+    def _blame(self, report: Report, ray_node: RayNode) -> None:
+        """A rank of this pod ends it now; another pod's rank is told by status and gets to end first."""
+        self.status.ready = False
+        if report.ranks == [0]:
+            print(ray_node.dying_words(report.pid), file=sys.stderr)  # noqa: T201 - the log of a container
+            raise RuntimeFailure(
+                Cause.WorkerDied, f"the engine's process {report.pid} on rank 0 died: {report.message}"
+            )
+        rank = report.ranks[0] if report.ranks else None
+        self.status.update(failed_rank=rank, failed_pid=report.pid, message=report.message)
+        self.blamed = RuntimeFailure(Cause.EngineFailed, f"rank {rank}'s engine process died: {report.message}")
+        self.blamed_since = time.monotonic()
+
+    def _check_time(self) -> None:
+        if self.blamed is not None:
+            if time.monotonic() > self.blamed_since + HEAD_START:
+                raise self.blamed
+            return
+        waited = time.monotonic() - self.began
+        phase = self.status.status.phase
+        if phase is Phase.JOINED and waited > self.config.join_timeout_seconds:
+            missing = sorted(set(range(self.config.nodes)) - set(self.joined))
+            raise RuntimeFailure(
+                Cause.RanksMissing,
+                f"after {waited:.0f} s only {len(self.joined)} of {self.config.nodes} ranks have joined; "
+                f"missing: {', '.join(map(str, missing)) or 'the driver itself'}",
+            )
+        if phase is not Phase.SERVING and waited > self.config.start_timeout_seconds:
+            raise RuntimeFailure(Cause.EngineFailed, f"the engine doesn't answer {waited:.0f} s after the start")
+
+    def _check_canary(self) -> None:
+        if self.canary is None:
+            return
+        if self.canary.failure:
+            self.blamed = RuntimeFailure(Cause.EngineFailed, f"the engine stopped answering: {self.canary.failure}")
+            self.blamed_since = time.monotonic()
+            self.status.ready = False
+        elif self.canary.alive and not self.status.ready:
+            self.status.update(phase=Phase.SERVING)
+            self.status.ready = True
+
+    def _start_time_left(self) -> float:
+        return max(1.0, self.config.start_timeout_seconds - (time.monotonic() - self.began))
+
+    def _api(self) -> Api:
+        return Api(f"http://127.0.0.1:{Port.API}", self.config.served_name)
+
+
+def checked_arguments(config: ServeConfig, work: Path, device: str) -> list[str]:
+    """The engine's arguments for a checkpoint that can be loaded; cheap checks first."""
+    folder = Path(config.model_path)
+    check_folder(folder)
+    check_weights(folder)
+    tokenizer = prepare_tokenizer(folder, work / "tokenizer")
+    quantized = check_config(folder)
+    return engine_arguments(config, Checkpoint(tokenizer=tokenizer, quantized=quantized), device)
