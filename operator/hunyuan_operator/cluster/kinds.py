@@ -1,0 +1,44 @@
+"""Where the API serves the kinds that the operator touches."""
+
+from dataclasses import dataclass
+
+from hunyuan_operator.api import names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """``selector`` narrows lists and watches to what the operator made."""
+
+    name: str
+    plural: str
+    group: str = ""
+    version: str = "v1"
+    selector: str = ""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        parts = (part for part in (self.plural, name, subresource) if part)
+        return f"{root}{scope}/{'/'.join(parts)}"
+
+
+DEPLOYMENT = Kind(name="HunyuanDeployment", plural="hunyuandeployments", group=names.GROUP, version=names.VERSION)
+CHILDREN = tuple(
+    Kind(name=name, plural=plural, selector=names.DEPLOYMENT)
+    for name, plural in (
+        ("Pod", "pods"),
+        ("Service", "services"),
+        ("ConfigMap", "configmaps"),
+        ("ServiceAccount", "serviceaccounts"),
+    )
+)
+WATCHED = (DEPLOYMENT, *CHILDREN)
+SECRET = Kind(name="Secret", plural="secrets")
+EVENT = Kind(name="Event", plural="events", group="events.k8s.io")
+LEASE = Kind(name="Lease", plural="leases", group="coordination.k8s.io")
+
+BY_NAME = {kind.name: kind for kind in (*WATCHED, SECRET)}

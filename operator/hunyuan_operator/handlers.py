@@ -1,0 +1,67 @@
+"""kopf's part: it watches; each event goes into the cache, and its owner's key into the queue. Nothing else.
+
+Only ``on.event`` handlers: the others write annotations, and finalizers, into the objects.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import kopf
+
+from hunyuan_operator.cluster.cache import Cache, key_of
+from hunyuan_operator.cluster.kinds import WATCHED
+from hunyuan_operator.cluster.port import Key
+from hunyuan_operator.workqueue import WorkQueue
+
+_BACKOFFS = (0.5, 1, 2, 4, *[8] * 64)
+"""Seconds between kopf's tries to reach the API server: some nine minutes, as its restart would not come sooner."""
+_PAGE = 500
+
+
+def registry(
+    cache: Cache, queue: WorkQueue[Key], relisted: asyncio.Event, login: Callable[[], kopf.ConnectionInfo]
+) -> kopf.OperatorRegistry:
+    """Set ``relisted`` when a watch began anew: what was deleted meanwhile made no event."""
+    handlers = kopf.OperatorRegistry()
+
+    async def log_in(**_: Any) -> kopf.ConnectionInfo:
+        return login()
+
+    kopf.on.login(registry=handlers, errors=kopf.ErrorsMode.PERMANENT)(log_in)
+    watch = on_event(cache, queue, relisted)
+    for kind in WATCHED:
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers)(watch)
+    return handlers
+
+
+def on_event(cache: Cache, queue: WorkQueue[Key], relisted: asyncio.Event) -> Callable[..., Awaitable[None]]:
+    async def watch(event: dict[str, Any], **_: Any) -> None:
+        manifest = event["object"]
+        changed = cache.remove(manifest) if event["type"] == "DELETED" else cache.put(manifest)
+        if event["type"] is None:
+            relisted.set()
+        if key := key_of(manifest):
+            queue.add(key)
+        for key in changed:  # Another one, if the label that names the owner changed.
+            queue.add(key)
+
+    return watch
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf as a pure watcher: it writes nothing, and needs no right beyond list and watch of the kinds themselves."""
+    kopf_settings = kopf.OperatorSettings()
+    kopf_settings.peering.standalone = True
+    kopf_settings.posting.enabled = False
+    kopf_settings.scanning.disabled = True
+    kopf_settings.networking.error_backoffs = _BACKOFFS
+    kopf_settings.networking.connect_timeout = 10
+    kopf_settings.watching.chunk_size = _PAGE
+    # One task an object: gone as soon as its events are handled, instead of after five idle seconds.
+    kopf_settings.queueing.idle_timeout = 0.1
+    kopf_settings.queueing.exit_timeout = 0.5
+    for kind in WATCHED:
+        if kind.selector:
+            kopf_settings.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
+    return kopf_settings
