@@ -1,0 +1,49 @@
+{{- define "hunyuan-operator.name" -}}
+{{- if contains .Chart.Name .Release.Name -}}{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{- end -}}
+{{- end }}
+
+{{- define "hunyuan-operator.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "hunyuan-operator.labels" -}}
+{{ include "hunyuan-operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* Everything that the operator does outside its own namespace, and nothing more. */}}
+{{- define "hunyuan-operator.rules" -}}
+- apiGroups: [hunyuan.dev]
+  resources: [hunyuandeployments]
+  verbs: [get, list, watch]
+- apiGroups: [hunyuan.dev]
+  resources: [hunyuandeployments/status]
+  verbs: [patch]
+# Children bear ownerReferences with blockOwnerDeletion; where the admission plugin
+# OwnerReferencesPermissionEnforcement is on (OpenShift), that asks for this right.
+- apiGroups: [hunyuan.dev]
+  resources: [hunyuandeployments/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+# patch: server-side apply.
+- apiGroups: [""]
+  resources: [configmaps, serviceaccounts, services]
+  verbs: [list, watch, create, patch, delete]
+# Is the token of a deployment there? Asked by name, for metadata only; never listed, watched or read.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
