@@ -124,7 +124,7 @@ class Engine(Model):
         default="auto", description="Element type of the KV cache; auto is the model's own"
     )
     extra_args: ExtraArgs = Field(
-        default_factory=dict,
+        default={},
         description="Further long options of vllm serve without the dashes; checked by the engine before it starts",
     )
 
@@ -181,7 +181,7 @@ class Runtime(Model):
 class Scheduling(Model):
     """Which nodes the pods may use, and who gives way to them."""
 
-    node_selector: NodeSelector = Field(default_factory=dict, description="Labels that a node must have")
+    node_selector: NodeSelector = Field(default={}, description="Labels that a node must have")
     priority_class_name: ObjectName = Field(default="", description="PriorityClass of the pods")
 
 
@@ -202,7 +202,7 @@ class HunyuanDeploymentSpec(Model):
 
     model: ModelSource = Field(description="Where the checkpoint comes from: exactly one of pvc and image")
     quantization: Quantization = Field(
-        default="bf16", description="Weights: bf16 as published, int8 quantised at load, fp8 a checkpoint that is FP8"
+        default="bf16", description="Of the weights; int8 and fp8 are made at load unless the checkpoint is quantised"
     )
     max_model_len: int = Field(default=10240, ge=16, le=1048576, description="Tokens, prompt and answer together")
     groups: int = Field(default=1, ge=0, le=1000, description="Independent model instances; what kubectl scale sets")
