@@ -1,10 +1,12 @@
 """One pod of a group as a record."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 from hunyuan_operator.api import names
 from hunyuan_operator.api.reasons import Reason
+from hunyuan_operator.api.times import parse_time
 from hunyuan_operator.observe.end import End, end_of
 from hunyuan_operator.observe.manifest import Manifest, annotation, condition, is_true, label
 
@@ -39,7 +41,10 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """``nodes`` is the number of pods of its attempt, ``config`` the ConfigMap that it mounts."""
+    """``nodes`` is the number of pods of its attempt, ``config`` the ConfigMap that it mounts.
+
+    ``deadline`` is when a pod that is being deleted has to be gone; on a node that is lost it outlives that.
+    """
 
     name: str
     uid: str
@@ -52,9 +57,13 @@ class Pod:
     node: str = ""
     ip: str = ""
     stage: Stage = Stage.UNSCHEDULED
-    terminating: bool = False
+    deadline: datetime | None = None
     trouble: Trouble | None = None
     end: End | None = None
+
+    @property
+    def terminating(self) -> bool:
+        return self.deadline is not None
 
 
 def pod_of(manifest: Manifest) -> Pod | None:
@@ -77,7 +86,7 @@ def pod_of(manifest: Manifest) -> Pod | None:
         node=spec.get("nodeName", ""),
         ip=manifest.get("status", {}).get("podIP", ""),
         stage=_stage(manifest),
-        terminating="deletionTimestamp" in metadata,
+        deadline=parse_time(metadata["deletionTimestamp"]) if "deletionTimestamp" in metadata else None,
         trouble=_trouble(manifest),
         end=end_of(manifest),
     )

@@ -1,0 +1,40 @@
+"""The ConfigMap with the group's :class:`ServeConfig`."""
+
+from hunyuan_operator.api import names
+from hunyuan_operator.api.deployment import HunyuanDeployment
+from hunyuan_operator.build.metadata import Object, digest_of, metadata, with_hash
+from hunyuan_operator.plan.topology import Topology
+from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, ServeConfig
+
+
+def serve_config(deployment: HunyuanDeployment, topology: Topology) -> ServeConfig:
+    spec = deployment.spec
+    source = spec.model.pvc or spec.model.image
+    return ServeConfig(
+        model_path=str(MODEL_ROOT / (source.path if source else "")),
+        served_name=spec.model.served_name or deployment.name,
+        quantization=spec.quantization,
+        max_model_len=spec.max_model_len,
+        nodes=topology.nodes,
+        gpus_per_node=topology.gpus_per_node,
+        tensor_parallel=topology.tensor_parallel,
+        pipeline_parallel=topology.pipeline_parallel,
+        max_num_seqs=spec.engine.max_num_seqs,
+        gpu_memory_utilization=spec.engine.gpu_memory_utilization,
+        kv_cache_dtype=spec.engine.kv_cache_dtype,
+        extra_args=spec.engine.extra_args,
+    )
+
+
+def config_map(deployment: HunyuanDeployment, topology: Topology) -> Object:
+    """Named by its content and immutable: a running pod's file never changes under it."""
+    text = serve_config(deployment, topology).model_dump_json(indent=2)
+    return with_hash(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata(deployment, names.config_map_name(deployment.name, digest_of(text))),
+            "immutable": True,
+            "data": {CONFIG_PATH.name: text},
+        }
+    )

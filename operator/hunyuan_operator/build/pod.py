@@ -1,0 +1,174 @@
+"""One rank of a group as a Pod that satisfies Pod Security "restricted"."""
+
+from dataclasses import dataclass
+
+from hunyuan_operator.api import names
+from hunyuan_operator.api.deployment import HunyuanDeployment
+from hunyuan_operator.build.metadata import Object, metadata
+from hunyuan_operator.plan.topology import Topology
+from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH, TERMINATION_LOG, Port
+
+CONTAINER = "runtime"
+USER = 10001
+"""User and group of the runtime image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """Which rank of which attempt the pod is."""
+
+    group: int
+    attempt: int
+    rank: int
+    revision: str
+
+    @property
+    def role(self) -> str:
+        return "worker" if self.rank else "leader"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mould:
+    """What all pods of a revision have in common."""
+
+    deployment: HunyuanDeployment
+    topology: Topology
+    image: str
+    config_map: str
+
+
+def pod(mould: Mould, seat: Seat) -> Object:
+    deployment, scheduling = mould.deployment, mould.deployment.spec.scheduling
+    name = names.pod_name(deployment.name, seat.group, seat.attempt, seat.rank)
+    spec: Object = {
+        "hostname": name,
+        "subdomain": names.pods_service_name(deployment.name),
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 30,
+        "serviceAccountName": deployment.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _pod_security(),
+        "containers": [_container(mould, seat)],
+        "volumes": _volumes(mould),
+        # Nodes with GPUs are often tainted by the name of the resource, to keep other pods away.
+        "tolerations": [
+            {"key": deployment.spec.gpus.resource_name, "operator": "Exists", "effect": "NoSchedule"},
+        ],
+    }
+    if scheduling.node_selector:
+        spec["nodeSelector"] = dict(scheduling.node_selector)
+    if scheduling.priority_class_name:
+        spec["priorityClassName"] = scheduling.priority_class_name
+    if mould.topology.nodes > 1:
+        spec["affinity"] = _apart(deployment, seat)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(mould, seat, name), "spec": spec}
+
+
+def _metadata(mould: Mould, seat: Seat, name: str) -> Object:
+    common = metadata(mould.deployment, name)
+    own = {
+        "app.kubernetes.io/component": seat.role,
+        names.GROUP_INDEX: str(seat.group),
+        names.ATTEMPT: str(seat.attempt),
+        names.RANK: str(seat.rank),
+        names.ROLE: seat.role,
+        names.REVISION: seat.revision,
+    }
+    return {**common, "labels": {**common["labels"], **own}, "annotations": {names.NODES: str(mould.topology.nodes)}}
+
+
+def _pod_security() -> Object:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",  # a checkpoint is too large to change owner file by file
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _apart(deployment: HunyuanDeployment, seat: Seat) -> Object:
+    """One pod of an attempt a node. Pods of the attempt before may still be there while they go, and don't count."""
+    match = {
+        names.DEPLOYMENT: deployment.name,
+        names.GROUP_INDEX: str(seat.group),
+        names.ATTEMPT: str(seat.attempt),
+    }
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": match}}
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def _container(mould: Mould, seat: Seat) -> Object:
+    deployment, runtime = mould.deployment, mould.deployment.spec.runtime
+    leader = names.pod_name(deployment.name, seat.group, seat.attempt, 0)
+    gpus = {deployment.spec.gpus.resource_name: str(mould.topology.gpus_per_node)}
+    return {
+        "name": CONTAINER,
+        "image": mould.image,
+        "imagePullPolicy": runtime.image_pull_policy,
+        "command": ["python", "-m", "hunyuan_runtime.serve"],
+        "env": [
+            {"name": "HUNYUAN_RANK", "value": str(seat.rank)},
+            {"name": "HUNYUAN_LEADER", "value": f"{leader}.{names.pods_service_name(deployment.name)}"},
+            {"name": "HUNYUAN_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+        "ports": _ports(),
+        **_probes(),
+        "resources": {
+            "requests": {"cpu": runtime.cpu, "memory": runtime.memory, **gpus},
+            "limits": {"memory": runtime.memory, **gpus},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": str(TERMINATION_LOG),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "config", "mountPath": str(CONFIG_PATH.parent), "readOnly": True},
+            {"name": "ray-token", "mountPath": str(RAY_TOKEN_PATH.parent), "readOnly": True},
+            {"name": "model", "mountPath": str(MODEL_ROOT), "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod's own
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+        ],
+    }
+
+
+def _ports() -> list[Object]:
+    named = {"api": Port.API, "status": Port.STATUS, "ray": Port.RAY_GCS}
+    return [{"name": name, "containerPort": port.value, "protocol": "TCP"} for name, port in named.items()]
+
+
+def _probes() -> Object:
+    """Liveness covers the status server only, which answers from the first second: a model may take an hour to load."""
+    live = {"httpGet": {"path": "/livez", "port": "status"}, "timeoutSeconds": 5}
+    return {
+        "startupProbe": {**live, "periodSeconds": 2, "failureThreshold": 150},
+        "livenessProbe": {**live, "periodSeconds": 10, "failureThreshold": 12},
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": "status"},
+            "timeoutSeconds": 5,
+            "periodSeconds": 5,
+            "failureThreshold": 3,
+        },
+    }
+
+
+def _volumes(mould: Mould) -> list[Object]:
+    spec = mould.deployment.spec
+    model: Object = {"name": "model"}
+    if spec.model.pvc:
+        model["persistentVolumeClaim"] = {"claimName": spec.model.pvc.claim_name, "readOnly": True}
+    elif spec.model.image:
+        model["image"] = {"reference": spec.model.image.reference, "pullPolicy": spec.runtime.image_pull_policy}
+    token = {"secretName": names.token_secret_name(mould.deployment.name), "defaultMode": 0o440}
+    return [
+        {"name": "config", "configMap": {"name": mould.config_map}},
+        {"name": "ray-token", "secret": token},
+        model,
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.runtime.shared_memory}},
+    ]

@@ -1,0 +1,51 @@
+"""Which end of a pod is the root cause of its attempt's end.
+
+The first in time is, except that some ends only follow from another rank's: a leader that finds its engine broken tells
+of the consequence, and may do so a moment before the kubelet tells of the rank that broke it. Such an end is believed
+only when no other rank gives a better reason within :data:`GRACE`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hunyuan_operator.observe.end import End
+from hunyuan_operator.observe.pod import Pod
+from hunyuan_runtime.termination import Cause
+
+GRACE = timedelta(seconds=5)
+
+_CONSEQUENCES = frozenset(
+    cause.name for cause in (Cause.LeaderLost, Cause.LeaderUnreachable, Cause.RanksMissing, Cause.EngineFailed)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Casualty:
+    """A rank whose work is over. ``uid`` is empty when its pod is gone altogether."""
+
+    rank: int
+    pod: str
+    end: End
+    uid: str = ""
+    node: str = ""
+
+
+def casualty(pod: Pod, end: End) -> Casualty:
+    return Casualty(rank=pod.rank, pod=pod.name, uid=pod.uid, node=pod.node, end=end)
+
+
+def root_cause(casualties: list[Casualty], *, survivors: bool, now: datetime) -> Casualty | datetime | None:
+    """The culprit, or the time to look again for a better one; None when nobody fell."""
+    first = min(casualties, key=_moment, default=None)
+    if first is None or first.end.reason not in _CONSEQUENCES:
+        return first
+    believed = first.end.time + GRACE
+    better = [c for c in casualties if c.end.reason not in _CONSEQUENCES and c.end.time <= believed]
+    if better:
+        return min(better, key=_moment)
+    return believed if survivors and now < believed else first
+
+
+def _moment(one: Casualty) -> tuple[datetime, bool, int]:
+    """The kubelet tells whole seconds, so ends of one group often have the same time."""
+    return one.end.time, one.end.reason in _CONSEQUENCES, one.rank

@@ -1,0 +1,74 @@
+"""What to do with a whole HunyuanDeployment: which groups there shall be, and which of them gives way next.
+
+A new revision replaces groups in place, one at a time: a group that isn't ready has nothing to lose and gives way at
+once, a ready one only when every wanted group is ready. So a revision that can't start takes down at most one ready
+group.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from hunyuan_operator.api.deployment import GroupStatus, HunyuanDeployment
+from hunyuan_operator.errors import InvalidTopology
+from hunyuan_operator.observe.world import Observed
+from hunyuan_operator.plan.groups import GroupPlan, Order, is_ready, plan_group, recall
+from hunyuan_operator.plan.revision import revision_of
+from hunyuan_operator.plan.topology import Topology, plan_topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentPlan:
+    """``topology`` is None when the ranks can't be laid out; ``obstacle`` then says why."""
+
+    revision: str
+    topology: Topology | None
+    obstacle: str = ""
+    groups: tuple[GroupPlan, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[GroupPlan, ...]:
+        return tuple(group for group in self.groups if group.wanted)
+
+
+def plan_deployment(
+    deployment: HunyuanDeployment, observed: Observed, default_image: str, now: datetime
+) -> DeploymentPlan:
+    spec = deployment.spec
+    revision = revision_of(spec, default_image)
+    topology, obstacle = _topology_of(deployment)
+    count = 0 if spec.suspend else spec.groups
+    memories = _memories(deployment, observed, count)
+    turn = _next_to_replace(memories[:count], observed, revision) if topology else None
+    groups = []
+    for memory in memories:
+        order = Order(
+            deployment=deployment.name,
+            wanted=memory.index < count,
+            revision=revision if topology else None,
+            nodes=topology.nodes if topology else 0,
+            restart=spec.restart,
+            replace=memory.index == turn,
+        )
+        if group := plan_group(memory, observed.group(memory.index), order, now):
+            groups.append(group)
+    return DeploymentPlan(revision=revision, topology=topology, obstacle=obstacle, groups=tuple(groups))
+
+
+def _topology_of(deployment: HunyuanDeployment) -> tuple[Topology | None, str]:
+    try:
+        return plan_topology(deployment.spec), ""
+    except InvalidTopology as error:
+        return None, str(error)
+
+
+def _memories(deployment: HunyuanDeployment, observed: Observed, count: int) -> list[GroupStatus]:
+    """By index: first those that are wanted, then what else has a memory or pods."""
+    known = {memory.index: memory for memory in deployment.status.group_statuses}
+    indexes = sorted({*range(count), *known, *(pod.group for pod in observed.pods)})
+    return [recall(known.get(index, GroupStatus(index=index)), observed.group(index)) for index in indexes]
+
+
+def _next_to_replace(memories: list[GroupStatus], observed: Observed, revision: str) -> int | None:
+    if not all(is_ready(memory, observed.group(memory.index)) for memory in memories):
+        return None
+    return next((memory.index for memory in memories if memory.revision != revision), None)

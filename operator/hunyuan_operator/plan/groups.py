@@ -1,0 +1,151 @@
+"""What to do with one group.
+
+A group is always in one of these, told apart by its memory alone (``attempt``, ``retry_at``, ``started_at``):
+
+1. **ended** (``retry_at`` is set, or there never was an attempt): its pods are deleted; when they are gone and the time
+   has come, the next attempt begins;
+2. **beginning**: pods that the attempt lacks are created;
+3. **started** (``started_at`` is set: all its pods have been seen): a pod that ends, or is missing, ends the attempt.
+
+Memory is written before it is acted on, and acting twice does no harm, so a crash between any two writes is harmless.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from hunyuan_operator.api import names
+from hunyuan_operator.api.deployment import GroupStatus, Restart
+from hunyuan_operator.api.reasons import FailureReason
+from hunyuan_operator.api.times import format_time
+from hunyuan_operator.observe.end import End
+from hunyuan_operator.observe.pod import Pod, Stage
+from hunyuan_operator.plan.cause import Casualty, casualty, root_cause
+from hunyuan_operator.plan.restarts import begin, earliest_start, end_by_failure, end_by_intent
+
+OVERDUE = timedelta(seconds=30)
+"""How long after its deadline a pod that is being deleted is waited for. Only a lost node's pods take longer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is asked of a group. ``revision`` is None while no pod can be built; running ones are left alone then."""
+
+    deployment: str
+    wanted: bool
+    revision: str | None
+    nodes: int
+    restart: Restart
+    replace: bool = False
+    """Whether it is this group's turn to give way to a new revision, though it is ready."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupPlan:
+    """``memory`` is what to write into status before anything else; ``pods`` are those of its attempt."""
+
+    memory: GroupStatus
+    wanted: bool
+    pods: tuple[Pod, ...] = ()
+    create: tuple[int, ...] = ()
+    delete: tuple[Pod, ...] = ()
+    culprit: Casualty | None = None
+    look_again: datetime | None = None
+
+
+def plan_group(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime) -> GroupPlan | None:
+    """None when the group is not wanted and nothing is left of it."""
+    memory = recall(memory, pods)
+    if memory.retry_at or not memory.attempt:
+        return _follow_up(memory, pods, order, now)
+    return _watch_over(memory, pods, order, now)
+
+
+def recall(memory: GroupStatus, pods: tuple[Pod, ...]) -> GroupStatus:
+    """A status that was lost, restored or not yet seen is behind its pods: their labels then tell the attempt."""
+    newest = max(pods, key=lambda pod: pod.attempt, default=None)
+    if newest is None or newest.attempt <= memory.attempt:
+        return memory
+    return GroupStatus(index=memory.index, attempt=newest.attempt, revision=newest.revision)
+
+
+def is_ready(memory: GroupStatus, pods: tuple[Pod, ...]) -> bool:
+    """Whether all ranks of the attempt are there, none has ended, and the leader answers."""
+    current = _current(memory, pods)
+    alive = not memory.retry_at and _complete(current) and not any(pod.end for pod in current)
+    return alive and any(pod.rank == 0 and pod.stage is Stage.READY for pod in current)
+
+
+def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime) -> GroupPlan:
+    current = _current(memory, pods)
+    outdated = order.revision is not None and memory.revision != order.revision
+    if not order.wanted:
+        return _end(end_by_intent(memory, now), pods, order)
+    fallen = [casualty(pod, pod.end) for pod in current if pod.end] + _missing(memory, current, order, now)
+    verdict = root_cause(fallen, survivors=any(pod.end is None for pod in current), now=now)
+    if isinstance(verdict, Casualty):
+        end = verdict.end
+        failed = end_by_failure(
+            memory, end.reason, end.message, retryable=end.retryable, restart=order.restart, now=now
+        )
+        return replace(_end(failed, pods, order), culprit=verdict)
+    if outdated and (order.replace or not is_ready(memory, pods)):
+        return _end(end_by_intent(memory, now), pods, order)
+    if _complete(current) and not memory.started_at:
+        memory = memory.model_copy(update={"started_at": format_time(now)})
+    beginning = not memory.started_at and not outdated and order.revision is not None
+    return GroupPlan(
+        memory=memory,
+        wanted=True,
+        pods=current,
+        create=tuple(sorted(set(range(order.nodes)) - {pod.rank for pod in current})) if beginning else (),
+        delete=tuple(pod for pod in pods if pod not in current and not pod.terminating),
+        look_again=verdict,
+    )
+
+
+def _follow_up(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime) -> GroupPlan | None:
+    awaited = [pod for pod in pods if pod.deadline is None or now < pod.deadline + OVERDUE]
+    if awaited:
+        deadlines = [pod.deadline + OVERDUE for pod in awaited if pod.deadline]
+        return replace(_end(memory, pods, order), look_again=min(deadlines, default=None))
+    if not order.wanted:
+        return None
+    idle = GroupPlan(memory=memory, wanted=True)
+    if order.revision is None:
+        return idle
+    if memory.attempt and memory.revision == order.revision:
+        start = earliest_start(memory, order.restart, now)
+        if start is None or now < start:
+            return replace(idle, look_again=start)
+    return replace(idle, memory=begin(memory, order.revision), create=tuple(range(order.nodes)))
+
+
+def _end(memory: GroupStatus, pods: tuple[Pod, ...], order: Order) -> GroupPlan:
+    return GroupPlan(
+        memory=memory,
+        wanted=order.wanted,
+        pods=_current(memory, pods),
+        delete=tuple(pod for pod in pods if not pod.terminating),
+    )
+
+
+def _missing(memory: GroupStatus, current: tuple[Pod, ...], order: Order, now: datetime) -> list[Casualty]:
+    """Ranks whose pods are gone without a trace, after all had been there."""
+    if not memory.started_at:
+        return []
+    nodes = current[0].nodes if current else max(len(memory.nodes), 1)
+    fallen = []
+    for rank in sorted(set(range(nodes)) - {pod.rank for pod in current}):
+        name = names.pod_name(order.deployment, memory.index, memory.attempt, rank)
+        node = memory.nodes[rank] if rank < len(memory.nodes) else ""
+        end = End(time=now, reason=FailureReason.POD_DELETED, message=f"pod {name} is gone, not by the operator")
+        fallen.append(Casualty(rank=rank, pod=name, node=node, end=end))
+    return fallen
+
+
+def _current(memory: GroupStatus, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+    return tuple(pod for pod in pods if pod.attempt == memory.attempt)
+
+
+def _complete(current: tuple[Pod, ...]) -> bool:
+    return bool(current) and len(current) == current[0].nodes

@@ -1,0 +1,72 @@
+"""When a group that ended may start again.
+
+A failure counts for ``restart.window``. The n-th that counts waits ``backoff.initial * 2**(n-1)``, at most
+``backoff.max``; when more than ``restart.limit`` count, the group waits until enough of them are old. Disruptions (a
+pod preempted, evicted, deleted, or lost with its node) are not the group's doing: they wait ``initial``, uncounted.
+
+The memory is the group's own status. Limits are applied when it is read, so that a raised limit helps at once.
+"""
+
+from datetime import datetime, timedelta
+
+from hunyuan_operator.api.deployment import GroupStatus, Restart
+from hunyuan_operator.api.reasons import FailureReason
+from hunyuan_operator.api.times import format_time, parse_duration, parse_time
+
+DISRUPTIONS = frozenset(
+    {FailureReason.EVICTED, FailureReason.PREEMPTED, FailureReason.NODE_LOST, FailureReason.POD_DELETED}
+)
+
+
+def begin(memory: GroupStatus, revision: str) -> GroupStatus:
+    """The next attempt. Failures of another revision say nothing about this one."""
+    failures = memory.failures if memory.revision == revision else []
+    return GroupStatus(index=memory.index, attempt=memory.attempt + 1, failures=failures, revision=revision)
+
+
+def end_by_intent(memory: GroupStatus, now: datetime) -> GroupStatus:
+    return memory.model_copy(update={"retry_at": format_time(now)})
+
+
+def end_by_failure(
+    memory: GroupStatus, reason: str, message: str, *, retryable: bool, restart: Restart, now: datetime
+) -> GroupStatus:
+    failures = recent_failures(memory, restart, now)
+    if reason not in DISRUPTIONS:
+        failures = [*failures, format_time(now)]
+    return memory.model_copy(
+        update={
+            "failures": failures,
+            "retry_at": format_time(now + _backoff(restart, len(failures) if reason not in DISRUPTIONS else 1)),
+            "reason": reason,
+            "message": message,
+            "retryable": retryable,
+        }
+    )
+
+
+def recent_failures(memory: GroupStatus, restart: Restart, now: datetime) -> list[str]:
+    window = parse_duration(restart.window)
+    return [time for time in memory.failures if parse_time(time) + window > now]
+
+
+def limit_reached(memory: GroupStatus, restart: Restart, now: datetime) -> bool:
+    return bool(memory.reason) and len(recent_failures(memory, restart, now)) > restart.limit
+
+
+def earliest_start(memory: GroupStatus, restart: Restart, now: datetime) -> datetime | None:
+    """When the next attempt of an unchanged revision may start; None when it never may."""
+    if not memory.retryable:
+        return None
+    earliest = parse_time(memory.retry_at)
+    recent = recent_failures(memory, restart, now)
+    if limit_reached(memory, restart, now):
+        earliest = max(earliest, parse_time(recent[len(recent) - restart.limit - 1]) + parse_duration(restart.window))
+    return earliest
+
+
+def _backoff(restart: Restart, failures: int) -> timedelta:
+    """In whole seconds, as durations are; integers can't overflow however often the wait doubles."""
+    initial = int(parse_duration(restart.backoff.initial).total_seconds())
+    longest = int(parse_duration(restart.backoff.max).total_seconds())
+    return timedelta(seconds=min(initial * 2 ** (failures - 1), longest))

@@ -1,0 +1,242 @@
+"""A cluster in memory behind the operator's port, with hands to play scheduler, kubelet and runtime.
+
+It knows as much of Kubernetes as the reconcile core relies on: names are unique, a deleted pod stays until its kubelet
+lets it go, own writes are seen at once. ``crash_at`` makes it fail at the n-th write, before or after it took effect.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hunyuan_operator.api import names
+from hunyuan_operator.api.deployment import HunyuanDeployment, HunyuanDeploymentStatus
+from hunyuan_operator.api.times import format_time
+from hunyuan_operator.cluster.port import Event, Key
+from hunyuan_operator.errors import Conflict
+from hunyuan_operator.observe.manifest import Manifest
+from hunyuan_operator.reconcile import Result, reconcile
+from hunyuan_operator.settings import Settings
+from hunyuan_runtime.config import Phase, RuntimeStatus
+from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
+
+Object = dict[str, Any]
+START = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+SETTINGS = Settings(runtime_image="registry.example/serve:1", namespace="hunyuan-system", identity="operator-0")
+
+
+class Crash(Exception):
+    """The operator's process ends here."""
+
+
+def deployment(name: str = "tiny", **spec: Any) -> Object:
+    """Two pods of one GPU each, unless ``spec`` says otherwise."""
+    base: Object = {
+        "model": {"pvc": {"claimName": "models", "path": "tiny"}},
+        "gpus": {"perNode": 1},
+        "parallelism": {"tensor": 2},
+    }
+    return {
+        "apiVersion": f"{names.GROUP}/{names.VERSION}",
+        "kind": "HunyuanDeployment",
+        "metadata": {"name": name, "namespace": "demo", "uid": f"uid-of-{name}", "generation": 1},
+        "spec": base | spec,
+    }
+
+
+@dataclass(kw_only=True)
+class FakeCluster:
+    resource: Object
+    now: datetime = START
+    objects: dict[tuple[str, str], Object] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    runtime: dict[str, RuntimeStatus] = field(default_factory=dict)
+    """What leaders answer, by address."""
+    writes: list[str] = field(default_factory=list)
+    refuse: Callable[[str, Manifest], Exception | None] = lambda verb, manifest: None
+    """Asked before each write, as ``(verb, manifest)``."""
+    crash_at: int = 0
+    crash_after_effect: bool = False
+    _uids: int = 0
+
+    # ---- the port ----------------------------------------------------------------------------------------------------
+
+    def deployment(self, key: Key) -> Manifest | None:
+        return copy.deepcopy(self.resource) if key == self.key else None
+
+    def children(self, key: Key) -> list[Manifest]:
+        labelled = (o for o in self.objects.values() if o["metadata"].get("labels", {}).get(names.DEPLOYMENT) == key.name)
+        return [copy.deepcopy(o) for o in labelled if o["kind"] != "Secret"]
+
+    async def has_secret(self, key: Key, name: str) -> bool:
+        return ("Secret", name) in self.objects
+
+    async def apply(self, manifest: Manifest) -> None:
+        self._write("apply", manifest, lambda: self._put(manifest))
+
+    async def create(self, manifest: Manifest) -> None:
+        name = (manifest["kind"], manifest["metadata"]["name"])
+        if name in self.objects:
+            raise Conflict(f"{name} already exists")
+        self._write("create", manifest, lambda: self._put(manifest))
+
+    async def delete(self, manifest: Manifest) -> None:
+        name = (manifest["kind"], manifest["metadata"]["name"])
+        found = self.objects.get(name)
+        if found is not None and found["metadata"]["uid"] == manifest["metadata"]["uid"]:
+            self._write("delete", manifest, lambda: self._remove(name))
+
+    async def patch_status(self, deployment: Manifest, status: Manifest) -> None:
+        self._write("status", deployment, lambda: self.resource.update(status=copy.deepcopy(dict(status))))
+
+    async def emit(self, deployment: Manifest, event: Event) -> None:
+        self.events.append(event)
+
+    async def log_tail(self, pod: Manifest, container: str, lines: int) -> str:
+        return f"last words of {pod['metadata']['name']}/{container}\n"
+
+    async def runtime_status(self, ip: str) -> RuntimeStatus | None:
+        return self.runtime.get(ip)
+
+    def _write(self, verb: str, manifest: Manifest, effect: Callable[[], object]) -> None:
+        if error := self.refuse(verb, manifest):
+            raise error
+        self.writes.append(f"{verb} {manifest['kind']} {manifest['metadata']['name']}")
+        crash = len(self.writes) == self.crash_at
+        if not crash or self.crash_after_effect:
+            effect()
+        if crash:
+            raise Crash(self.writes[-1])
+
+    def _put(self, manifest: Manifest) -> None:
+        stored = copy.deepcopy(dict(manifest))
+        name = (stored["kind"], stored["metadata"]["name"])
+        if name in self.objects:
+            stored["metadata"]["uid"] = self.objects[name]["metadata"]["uid"]
+        else:
+            self._uids += 1
+            stored["metadata"]["uid"] = f"uid-{self._uids}"
+        stored["metadata"].setdefault("creationTimestamp", format_time(self.now))
+        self.objects[name] = stored
+
+    def _remove(self, name: tuple[str, str]) -> None:
+        """A pod that ever got a node goes when its kubelet lets it; everything else goes at once."""
+        metadata = self.objects[name]["metadata"]
+        if name[0] != "Pod" or not self.objects[name]["spec"].get("nodeName"):
+            del self.objects[name]
+        elif "deletionTimestamp" not in metadata:
+            metadata["deletionTimestamp"] = format_time(self.now + timedelta(seconds=30))
+            metadata["deletionGracePeriodSeconds"] = 30
+
+    # ---- hands -------------------------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> Key:
+        return Key(self.resource["metadata"]["namespace"], self.resource["metadata"]["name"])
+
+    @property
+    def status(self) -> HunyuanDeploymentStatus:
+        return HunyuanDeployment.parse(self.resource).status
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """``(status, reason)``, both empty when it is not there."""
+        found = [(c.status, c.reason) for c in self.status.conditions if c.type == kind]
+        return found[0] if found else ("", "")
+
+    def message(self, kind: str) -> str:
+        return next(c.message for c in self.status.conditions if c.type == kind)
+
+    @property
+    def pods(self) -> list[str]:
+        return sorted(name for kind, name in self.objects if kind == "Pod")
+
+    def pod(self, name: str) -> Object:
+        return self.objects["Pod", name]
+
+    async def pass_once(self) -> Result:
+        return await reconcile(self.key, self, self.now, SETTINGS, lambda: "token")
+
+    async def settle(self, passes: int = 10) -> Result:
+        """Reconcile until a pass writes nothing."""
+        for _ in range(passes):
+            before = len(self.writes)
+            result = await self.pass_once()
+            if len(self.writes) == before:
+                return result
+        raise AssertionError(f"still writing after {passes} passes: {self.writes[-5:]}")
+
+    def change(self, **spec: Any) -> None:
+        self.resource["spec"] |= spec
+        self.resource["metadata"]["generation"] += 1
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def live_pods(self) -> Iterator[Object]:
+        for kind, name in sorted(self.objects):
+            if kind == "Pod" and "deletionTimestamp" not in self.objects[kind, name]["metadata"]:
+                yield self.objects[kind, name]
+
+    def start_pods(self) -> None:
+        """Scheduler and kubelets do their work: every pod runs, on a node of its own."""
+        for number, pod in enumerate(self.live_pods()):
+            if "status" not in pod:
+                pod["spec"]["nodeName"] = f"node-{number}"
+                running = {"name": "runtime", "state": {"running": {"startedAt": format_time(self.now)}}}
+                pod["status"] = {
+                    "phase": "Running",
+                    "podIP": f"10.0.0.{number}",
+                    "conditions": [{"type": "PodScheduled", "status": "True"}],
+                    "containerStatuses": [running],
+                }
+
+    def tell(self, phase: Phase, message: str = "", joined: int = 0) -> None:
+        """Every leader answers so."""
+        for pod in self.live_pods():
+            if pod["metadata"]["labels"][names.ROLE] == "leader":
+                told = RuntimeStatus(phase=phase, message=message, ranks_joined=joined)
+                self.runtime[pod["status"]["podIP"]] = told
+
+    def make_ready(self) -> None:
+        for pod in self.live_pods():
+            conditions = [c for c in pod["status"]["conditions"] if c["type"] != "Ready"]
+            pod["status"]["conditions"] = [*conditions, {"type": "Ready", "status": "True"}]
+
+    def trouble(self, name: str, message: str) -> None:
+        """The scheduler finds no node."""
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        self.pod(name)["status"] = {"phase": "Pending", "conditions": [condition]}
+
+    def end(self, name: str, cause: Cause | int, message: str = "", *, ago: float = 0, **terminated: Any) -> None:
+        """The container ended, by a cause of the runtime's or by another exit code."""
+        text, code = message, cause if isinstance(cause, int) else cause.exit_code
+        if isinstance(cause, Cause):
+            text = TerminationMessage.of(RuntimeFailure(cause, message), rank=int(name[-1])).model_dump_json()
+        finished = format_time(self.now - timedelta(seconds=ago))
+        state = {"exitCode": code, "message": text, "reason": "Error", "finishedAt": finished} | terminated
+        pod = self.pod(name)
+        pod["status"]["phase"] = "Failed"
+        pod["status"]["conditions"] = [{"type": "PodScheduled", "status": "True"}]
+        pod["status"]["containerStatuses"] = [{"name": "runtime", "state": {"terminated": state}}]
+
+    def let_go(self) -> None:
+        """Kubelets finish what is being deleted."""
+        for name in [name for name, o in self.objects.items() if "deletionTimestamp" in o["metadata"]]:
+            del self.objects[name]
+
+    def evaporate(self, name: str) -> None:
+        """A pod goes without a trace, as by a forced deletion."""
+        del self.objects["Pod", name]
+
+    async def serve(self) -> None:
+        """Play until every group is ready."""
+        for _ in range(20):
+            await self.settle()
+            if self.condition("Ready")[0] == "True":
+                return
+            self.let_go()
+            self.start_pods()
+            self.make_ready()
+            self.advance(1)
+        raise AssertionError(f"never ready: {self.resource['status']}")
