@@ -1,0 +1,105 @@
+"""From the tensors of a checkpoint to those of the engine: nothing missing, nothing ignored unseen.
+
+The reference model, built without memory, says which tensors there are and of which shape. A quantised checkpoint adds
+scales and may store weights under other names and in other shapes; of it every module must be there, and vLLM's loader
+refuses what it doesn't know.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+from vllm.model_executor.models.utils import WeightsMapper, extract_layer_index
+
+from hunyuan_runtime.model import HunYuanConfig, HunYuanForCausalLM
+
+NAMED = 5
+"""So many tensors are named in an error; the others are counted."""
+
+
+def expected_tensors(config: HunYuanConfig) -> dict[str, torch.Size]:
+    """Names and shapes in a checkpoint of this shape, from the reference model."""
+    with torch.device("meta"):
+        reference = HunYuanForCausalLM(config)
+    shapes = {name: tensor.shape for name, tensor in reference.state_dict().items()}
+    if config.tie_word_embeddings:
+        shapes.pop("lm_head.weight", None)
+    return shapes
+
+
+def checked(weights: Iterable[tuple[str, Tensor]], config: HunYuanConfig) -> Iterator[tuple[str, Tensor]]:
+    """Hand on what belongs to the model.
+
+    Raises:
+        ValueError: when the offending tensor comes by, or at the end for those that never came.
+
+    """
+    expected = expected_tensors(config)
+    quantised = getattr(config, "quantization_config", None) is not None
+    names = {module_of(name) for name in expected} if quantised else set(expected)
+    seen = set()
+    for name, tensor in weights:
+        if name.endswith("rotary_emb.inv_freq") or (config.tie_word_embeddings and name.startswith("lm_head.")):
+            continue  # old checkpoints hold these copies of what the configuration or the embedding says
+        if not quantised:
+            check_tensor(name, tensor, expected)
+            if name in seen:
+                raise ValueError(f"two files of the checkpoint hold {name}")
+        seen.add(module_of(name) if quantised else name)
+        yield name, tensor
+    if missing := sorted(names - seen):
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        raise ValueError(f"the checkpoint lacks {', '.join(missing[:NAMED])}{more}")
+
+
+def check_tensor(name: str, tensor: Tensor, expected: dict[str, torch.Size]) -> None:
+    if name not in expected:
+        raise ValueError(f"the checkpoint holds {name}, which a model of this config.json doesn't have")
+    if tensor.shape != expected[name]:
+        raise ValueError(
+            f"{name} has shape {list(tensor.shape)} in the checkpoint; config.json asks for {list(expected[name])}"
+        )
+
+
+def module_of(tensor: str) -> str:
+    return tensor.rpartition(".")[0]
+
+
+def share_kv_scales(weights: Iterable[tuple[str, Tensor]], config: HunYuanConfig) -> Iterator[tuple[str, Tensor]]:
+    """Give every layer of a group the scales of the layer that owns the cache: it is written once and read by all.
+
+    Stored key scales were measured on keys with gain. The cache holds keys of unit RMS, at most √head_dim in size: they
+    fit FP8 as they are.
+    """
+    for name, tensor in weights:
+        if not name.endswith(("kv_scale", "k_scale", "v_scale", "k_proj.output_scale", "v_proj.output_scale")):
+            yield name, tensor
+            continue
+        owner = extract_layer_index(name)
+        if owner % config.kv_group_size:
+            continue
+        for scale, value in split_scale(name, tensor, unit_keys=config.use_qk_norm):
+            for layer in range(owner, min(owner + config.kv_group_size, config.num_hidden_layers)):
+                yield scale.replace(f".layers.{owner}.", f".layers.{layer}."), value
+
+
+def split_scale(name: str, scale: Tensor, *, unit_keys: bool) -> Iterator[tuple[str, Tensor]]:
+    """Name and value as the attention layer takes them, from any of the names that FP8 checkpoints use."""
+    attention = name[: name.index(".self_attn.")] + ".self_attn.attn"
+    kinds = "kv" if name.endswith("kv_scale") else "k" if name.endswith(("k_scale", "k_proj.output_scale")) else "v"
+    for kind in kinds:
+        value = torch.ones_like(scale) if kind == "k" and unit_keys else scale
+        yield f"{attention}.{kind}_scale", value
+
+
+def to_fused_names(config: HunYuanConfig) -> WeightsMapper:
+    """Published names to the engine's fused ones; a layer without keys and values keeps its lone q_proj."""
+    fused: dict[str, tuple[str, str | int]] = {
+        f".layers.{layer}.self_attn.{part}_proj": (f".layers.{layer}.self_attn.qkv_proj", part)
+        for layer in range(0, config.num_hidden_layers, config.kv_group_size)
+        for part in "qkv"
+    }
+    for mlp in ("mlp", "shared_mlp"):
+        for shard, part in enumerate(("gate_proj", "up_proj")):
+            fused[f".{mlp}.{part}"] = (f".{mlp}.gate_up_proj", shard)
+    return WeightsMapper(orig_to_new_stacked=fused)
