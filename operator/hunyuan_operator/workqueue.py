@@ -59,8 +59,6 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, Timer] = {}
         self._closed = False
         self._changed = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     def __len__(self) -> int:
         """Keys that could be handed out now."""
@@ -106,15 +104,12 @@ class WorkQueue(Generic[K]):
         key = self._ready.popleft()
         self._dirty.discard(key)
         self._processing.add(key)
-        self._idle.clear()
         return key
 
     def done(self, key: K) -> None:
         self._processing.discard(key)
         if key in self._dirty and not self._closed:
             self._make_ready(key)
-        if not self._processing:
-            self._idle.set()
 
     def shut_down(self) -> None:
         """Hand out no more keys. What was waiting is dropped: the next leader lists everything anyway."""
@@ -124,10 +119,6 @@ class WorkQueue(Generic[K]):
         self._timers.clear()
         self._ready.clear()
         self._changed.set()
-
-    async def drained(self) -> None:
-        """Returns when no key is being worked on."""
-        await self._idle.wait()
 
     def _expire(self, key: K) -> None:
         del self._timers[key]
