@@ -55,7 +55,7 @@ def convert_tokenizer(folder: Path, out: Path | None, *, as_json: bool) -> None:
 def tiny_model(out: Path, *, as_json: bool) -> None:
     """Train a tiny model of Hunyuan-Large's architecture in OUT that knows twenty answers by heart.
 
-    About a minute on two cores; nothing to do when OUT holds it already.
+    Half a minute on one core; nothing to do when OUT holds it already.
     """
     try:
         from hunyuan_runtime.tiny import NotMemorisedError, make_tiny_model  # noqa: PLC0415 - as above
