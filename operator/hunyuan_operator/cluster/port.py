@@ -1,7 +1,7 @@
 """What a reconcile may ask of the cluster and do to it; :mod:`hunyuan_operator.cluster.kube` does it over HTTP.
 
-Reads come from watch caches unless said otherwise, and show this process's own writes at once: an answer of the API server
-goes into the cache before the method returns. Every method may raise an error of :mod:`hunyuan_operator.errors`.
+Reads come from watch caches unless said otherwise, and show this process's own writes at once: an answer of the API
+server goes into the cache before the method returns. Every method may raise an error of :mod:`hunyuan_operator.errors`.
 """
 
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ class End:
 
 def end_of(pod: Manifest) -> End | None:
     """None while the pod can still do its work."""
-    exits = [_exit_of(status) for status in _container_statuses(pod) if _terminated(status)]
+    exits = [_exit_of(status) for status in _ended(pod)]
     disturbed = _disruption_of(pod) or _deletion_of(pod)
     first = min(exits, key=lambda end: end.time, default=None)
     if first is not None and (disturbed is None or first.time < disturbed.time):
@@ -47,17 +47,16 @@ def end_of(pod: Manifest) -> End | None:
     return disturbed or _failure_of(pod)
 
 
-def _container_statuses(pod: Manifest) -> list[Manifest]:
+def _ended(pod: Manifest) -> list[Manifest]:
+    """Statuses of containers that ended for good. An init container that did its work is none of them."""
     status = pod.get("status", {})
-    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    inits = [one for one in status.get("initContainerStatuses", []) if _exit_code(one) != 0]
+    return [one for one in (*inits, *status.get("containerStatuses", [])) if _exit_code(one) is not None]
 
 
-def _terminated(status: Manifest) -> Manifest | None:
-    """A container that ended for good. An init container that did its work is none of them."""
-    terminated: Manifest | None = status.get("state", {}).get("terminated")
-    if terminated and terminated.get("reason") == "Completed" and "started" not in status:
-        return None
-    return terminated
+def _exit_code(status: Manifest) -> int | None:
+    terminated = status.get("state", {}).get("terminated")
+    return None if terminated is None else int(terminated["exitCode"])
 
 
 def _exit_of(status: Manifest) -> End:

@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hunyuan_operator.api import names
-from hunyuan_operator.api.deployment import HunyuanDeployment, HunyuanDeploymentStatus
+from hunyuan_operator.api.deployment import HunyuanDeploymentStatus
 from hunyuan_operator.api.times import format_time
 from hunyuan_operator.cluster.port import Event, Key
 from hunyuan_operator.errors import Conflict
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.reconcile import Result, reconcile
 from hunyuan_operator.settings import Settings
+
 from hunyuan_runtime.config import Phase, RuntimeStatus
 from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
 
@@ -66,7 +67,9 @@ class FakeCluster:
         return copy.deepcopy(self.resource) if key == self.key else None
 
     def children(self, key: Key) -> list[Manifest]:
-        labelled = (o for o in self.objects.values() if o["metadata"].get("labels", {}).get(names.DEPLOYMENT) == key.name)
+        labelled = (
+            o for o in self.objects.values() if o["metadata"].get("labels", {}).get(names.DEPLOYMENT) == key.name
+        )
         return [copy.deepcopy(o) for o in labelled if o["kind"] != "Secret"]
 
     async def has_secret(self, key: Key, name: str) -> bool:
@@ -137,7 +140,7 @@ class FakeCluster:
 
     @property
     def status(self) -> HunyuanDeploymentStatus:
-        return HunyuanDeployment.parse(self.resource).status
+        return HunyuanDeploymentStatus.model_validate(self.resource["status"])
 
     def condition(self, kind: str) -> tuple[str, str]:
         """``(status, reason)``, both empty when it is not there."""

@@ -1,0 +1,94 @@
+"""A crash between any two writes is harmless: whatever was done so far, the next process comes to the same end."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from hunyuan_runtime.termination import Cause
+from tests.unit.operator.fake_cluster import Crash, FakeCluster, deployment
+
+Story = Callable[[FakeCluster], Awaitable[None]]
+
+
+async def survive(cluster: FakeCluster) -> None:
+    """Settle; a process that crashes is followed by another."""
+    try:
+        await cluster.settle()
+    except Crash:
+        await cluster.settle()
+
+
+async def play(cluster: FakeCluster) -> None:
+    """Scheduler, kubelets, time and the operator, until a round of all of them changes nothing."""
+    for _ in range(20):
+        before = len(cluster.writes)
+        await survive(cluster)
+        cluster.let_go()
+        cluster.start_pods()
+        cluster.make_ready()
+        cluster.advance(60)
+        if len(cluster.writes) == before:
+            return
+    raise AssertionError(f"no end of writing: {cluster.writes[-5:]}")
+
+
+async def failure(cluster: FakeCluster) -> None:
+    cluster.end("tiny-g0-1-1", Cause.WorkerDied, "killed")
+    await play(cluster)
+
+
+async def hopeless(cluster: FakeCluster) -> None:
+    cluster.end("tiny-g0-1-0", Cause.ModelNotFound, "no folder")
+    await play(cluster)
+
+
+async def new_revision(cluster: FakeCluster) -> None:
+    cluster.change(maxModelLen=2048)
+    await play(cluster)
+
+
+async def scale(cluster: FakeCluster) -> None:
+    cluster.change(groups=3)
+    await play(cluster)
+    cluster.change(groups=1)
+    await play(cluster)
+
+
+async def suspend(cluster: FakeCluster) -> None:
+    cluster.change(suspend=True)
+    await play(cluster)
+    cluster.change(suspend=False)
+    await play(cluster)
+
+
+def end_state(cluster: FakeCluster) -> dict[str, Any]:
+    """All but times, and what only counts passes."""
+    status = cluster.resource["status"]
+    return {
+        "objects": sorted(cluster.objects),
+        "revisions": {name: cluster.pod(name)["metadata"]["labels"]["hunyuan.dev/revision"] for name in cluster.pods},
+        "conditions": [{**c, "lastTransitionTime": ""} for c in status["conditions"]],
+        "failures": [(g["index"], g["attempt"], len(g.get("failures", []))) for g in status["groupStatuses"]],
+        "lastFailure": {**status.get("lastFailure", {}), "time": ""},
+    }
+
+
+async def tell(story: Story, crash_at: int, *, after_effect: bool) -> FakeCluster:
+    cluster = FakeCluster(resource=deployment(groups=2))
+    if story is not play:
+        await play(cluster)
+        cluster.writes.clear()
+    cluster.crash_at, cluster.crash_after_effect = crash_at, after_effect
+    await story(cluster)
+    return cluster
+
+
+@pytest.mark.parametrize("after_effect", [False, True], ids=["before the write", "after the write"])
+@pytest.mark.parametrize("story", [play, failure, hopeless, new_revision, scale, suspend])
+async def test_a_crash_at_any_write_leads_to_the_same_end(story: Story, after_effect: bool) -> None:
+    undisturbed = await tell(story, crash_at=0, after_effect=False)
+    assert len(undisturbed.writes) >= 3
+    for number, write in enumerate(undisturbed.writes, start=1):
+        crashed = await tell(story, number, after_effect=after_effect)
+        assert end_state(crashed) == end_state(undisturbed), f"crash at write {number}: {write}"

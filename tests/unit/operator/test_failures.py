@@ -1,0 +1,185 @@
+"""Every way in which an attempt ends, and what is told and done about it."""
+
+from datetime import timedelta
+
+import pytest
+from hunyuan_operator.api.reasons import EventReason
+
+from hunyuan_runtime.termination import Cause
+from tests.unit.operator.fake_cluster import FakeCluster, deployment
+
+LEADER, WORKER = "tiny-g0-1-0", "tiny-g0-1-1"
+
+
+@pytest.fixture
+async def cluster() -> FakeCluster:
+    cluster = FakeCluster(resource=deployment())
+    await cluster.serve()
+    cluster.events.clear()
+    return cluster
+
+
+async def test_one_ranks_end_ends_the_whole_group_and_its_cause_stays_in_status(cluster: FakeCluster) -> None:
+    cluster.end(WORKER, Cause.WorkerDied, "rank 1's engine process was killed")
+    await cluster.settle()
+    failure = cluster.resource["status"]["lastFailure"]
+    assert failure == {
+        "time": "2026-11-24T12:00:01Z",
+        "group": 0,
+        "attempt": 1,
+        "pod": WORKER,
+        "container": "runtime",
+        "node": "node-1",
+        "exitCode": 75,
+        "reason": "WorkerDied",
+        "message": "rank 1's engine process was killed",
+        "retryable": True,
+        "log": f"last words of {WORKER}/runtime\n",
+    }
+    assert not list(cluster.live_pods())
+    assert cluster.condition("Ready") == ("False", "BackOff")
+    assert [event.reason for event in cluster.events] == [EventReason.ATTEMPT_FAILED]
+    assert f"pod {WORKER} on node node-1, exit code 75" in cluster.events[0].note
+
+
+async def test_the_next_attempt_waits_for_the_back_off(cluster: FakeCluster) -> None:
+    cluster.end(WORKER, 1)
+    await cluster.settle()
+    cluster.let_go()
+    cluster.advance(4)
+    result = await cluster.settle()
+    assert cluster.pods == []
+    assert result.requeue_after == timedelta(seconds=6)
+    cluster.advance(6)
+    await cluster.serve()
+    assert cluster.pods == ["tiny-g0-2-0", "tiny-g0-2-1"]
+    assert cluster.condition("Degraded") == ("False", "NoFailure")
+    assert cluster.status.last_failure is not None, "the cause stays after the recovery"
+
+
+async def test_it_waits_for_the_old_pods_too(cluster: FakeCluster) -> None:
+    cluster.end(WORKER, 1)
+    await cluster.settle()
+    cluster.advance(20)
+    await cluster.settle()
+    assert cluster.pods == [LEADER, WORKER]
+    cluster.let_go()
+    await cluster.settle()
+    assert cluster.pods == ["tiny-g0-2-0", "tiny-g0-2-1"]
+
+
+async def test_a_leaders_complaint_waits_for_the_rank_that_broke_it(cluster: FakeCluster) -> None:
+    cluster.end(LEADER, Cause.EngineFailed, "the engine is dead")
+    result = await cluster.settle()
+    assert cluster.status.last_failure is None
+    assert result.requeue_after is not None
+    cluster.advance(2)
+    cluster.end(WORKER, Cause.WorkerDied, "killed")
+    await cluster.settle()
+    assert cluster.status.last_failure is not None
+    assert cluster.status.last_failure.pod == WORKER
+
+
+@pytest.mark.parametrize("cause", [cause for cause in Cause if not cause.retryable], ids=lambda cause: str(cause.name))
+async def test_what_a_retry_cannot_help_stalls_at_once_and_frees_the_gpus(cluster: FakeCluster, cause: Cause) -> None:
+    cluster.end(LEADER, cause, "no folder /models/x")
+    await cluster.settle()
+    cluster.let_go()
+    result = await cluster.settle()
+    assert cluster.pods == []
+    assert result.requeue_after is None
+    for condition in ("Stalled", "Degraded"):
+        assert cluster.condition(condition) == ("True", cause.name)
+        assert "/models/x" in cluster.message(condition)
+    assert cluster.condition("Ready") == ("False", cause.name)
+    assert cluster.condition("Reconciling") == ("", "")
+    assert [event.reason for event in cluster.events] == [EventReason.ATTEMPT_FAILED, EventReason.STALLED]
+
+
+@pytest.mark.parametrize("help_", ["a new spec", "suspend and resume"])
+async def test_a_stalled_group_starts_again_when_someone_helps(cluster: FakeCluster, help_: str) -> None:
+    cluster.end(LEADER, Cause.ModelNotFound, "no folder")
+    await cluster.settle()
+    cluster.let_go()
+    await cluster.settle()
+    if help_ == "a new spec":
+        cluster.change(model={"pvc": {"claimName": "models", "path": "there"}})
+    else:
+        cluster.change(suspend=True)
+        await cluster.settle()
+        cluster.change(suspend=False)
+    await cluster.serve()
+    assert cluster.condition("Stalled") == ("", "")
+
+
+async def test_too_many_failures_stall_until_the_window_frees() -> None:
+    cluster = FakeCluster(resource=deployment(restart={"limit": 1, "window": "1h"}))
+    for attempt in (1, 2):
+        await cluster.serve()
+        cluster.end(f"tiny-g0-{attempt}-1", 1)
+        await cluster.settle()
+        cluster.let_go()
+        cluster.advance(30)
+    result = await cluster.settle()
+    assert cluster.condition("Stalled") == ("True", "RestartLimitReached")
+    assert "more than 1 failures within 1h" in cluster.message("Stalled")
+    assert result.requeue_after is not None
+    cluster.now += result.requeue_after
+    await cluster.serve()
+    assert cluster.condition("Stalled") == ("", "")
+
+
+async def test_a_deleted_pod_restarts_the_group_and_does_not_count(cluster: FakeCluster) -> None:
+    await cluster.delete(cluster.pod(WORKER))
+    await cluster.settle()
+    assert cluster.status.last_failure is not None
+    assert cluster.status.last_failure.reason == "PodDeleted"
+    assert cluster.status.group_statuses[0].failures == []
+
+
+@pytest.mark.parametrize("gone", [[WORKER], [LEADER, WORKER]], ids=["one", "all"])
+async def test_pods_that_vanish_without_a_trace_end_the_attempt_too(cluster: FakeCluster, gone: list[str]) -> None:
+    for name in gone:
+        cluster.evaporate(name)
+    await cluster.settle()
+    failure = cluster.status.last_failure
+    assert failure is not None
+    assert (failure.reason, failure.pod) == ("PodDeleted", gone[0])
+    cluster.advance(20)
+    await cluster.serve()
+    assert cluster.pods == ["tiny-g0-2-0", "tiny-g0-2-1"]
+
+
+async def test_nobody_waits_for_ever_for_a_pod_of_a_lost_node(cluster: FakeCluster) -> None:
+    cluster.end(LEADER, Cause.RayFailed)
+    await cluster.settle()
+    cluster.objects = {name: o for name, o in cluster.objects.items() if name[1] != LEADER}
+    cluster.advance(31)
+    result = await cluster.settle()
+    assert cluster.pods == [WORKER]
+    assert result.requeue_after is not None
+    cluster.advance(30)
+    await cluster.settle()
+    assert cluster.pods == [WORKER, "tiny-g0-2-0", "tiny-g0-2-1"]
+
+
+async def test_groups_fail_on_their_own() -> None:
+    cluster = FakeCluster(resource=deployment(groups=2))
+    await cluster.serve()
+    cluster.end("tiny-g1-1-0", Cause.RayFailed)
+    await cluster.settle()
+    assert {pod["metadata"]["name"] for pod in cluster.live_pods()} == {"tiny-g0-1-0", "tiny-g0-1-1"}
+    assert cluster.status.ready_groups == 1
+
+
+async def test_a_lost_status_is_told_by_the_pods_labels(cluster: FakeCluster) -> None:
+    cluster.end(WORKER, 1)
+    await cluster.settle()
+    cluster.let_go()
+    cluster.advance(10)
+    await cluster.serve()
+    del cluster.resource["status"]
+    await cluster.settle()
+    assert cluster.pods == ["tiny-g0-2-0", "tiny-g0-2-1"]
+    assert cluster.status.group_statuses[0].attempt == 2
+    assert cluster.condition("Ready")[0] == "True"
