@@ -9,6 +9,7 @@ from hunyuan_operator.api.validation import Rule, rules
 OWNED_OPTIONS: dict[str, str] = {
     "model": "spec.model",
     "tokenizer": "spec.model",
+    "tokenizer-mode": "",
     "served-model-name": "spec.model.servedName",
     "quantization": "spec.quantization",
     "max-model-len": "spec.maxModelLen",
