@@ -55,8 +55,8 @@ async def test_golden(case: str) -> None:
     await cluster.pass_once()
     objects = [without_server_fields(cluster.objects[name]) for name in sorted(cluster.objects)]
     await STORIES[case](cluster)
-    check(folder / "objects.yaml", yaml.safe_dump_all(objects, sort_keys=False, width=120))
-    check(folder / "status.yaml", yaml.safe_dump(cluster.resource["status"], sort_keys=False, width=120))
+    check(folder / "objects.yaml", objects)
+    check(folder / "status.yaml", [cluster.resource["status"]])
 
 
 def without_server_fields(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,22 @@ def without_server_fields(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest | {"metadata": metadata}
 
 
-def check(path: Path, text: str) -> None:
+class Readable(yaml.SafeDumper):
+    """No aliases, texts of several lines as blocks."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+Readable.add_representer(str, represent_text)
+
+
+def check(path: Path, documents: list[dict[str, Any]]) -> None:
+    text = yaml.dump_all(documents, Dumper=Readable, sort_keys=False, width=120, allow_unicode=True)
     if os.environ.get("GOLDEN") == "write":
         path.write_text(text)
     assert path.read_text() == text
