@@ -1,9 +1,11 @@
 """A HunyuanDeployment as people see it through kubectl: defaults, columns, scale, texts."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hunyuan_operator.api.deployment import HunyuanDeployment
 
 from tests import cluster as testbed
@@ -56,6 +58,17 @@ def test_what_is_stored_shows_every_default_and_means_the_same(created: dict[str
 
 def test_a_status_is_stored_as_it_was_written(with_status: dict[str, Any]) -> None:
     assert with_status["status"] == STATUS
+
+
+@pytest.mark.parametrize(
+    "path", sorted((stack.ROOT / "tests/golden").glob("*/status.yaml")), ids=lambda it: it.parent.name
+)
+def test_what_the_operator_writes_fits_the_schema_and_none_of_it_is_pruned(
+    cluster: testbed.Cluster, namespace: str, created: Any, path: Path
+) -> None:
+    status = yaml.safe_load(path.read_text())
+    patch_status(cluster, namespace, status)
+    assert stack.get(cluster, "hyd", "hy", namespace)["status"] == status
 
 
 def test_two_conditions_of_one_type_are_refused(cluster: testbed.Cluster, namespace: str, created: Any) -> None:
