@@ -6,10 +6,14 @@ that is up at once, never restarts one that is loading, and the caller gets the 
 
 import contextlib
 import io
+import os
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 
+from hunyuan_runtime.serve.checkpoint import check_architecture
 from hunyuan_runtime.serve.front import Front, open_with
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
@@ -25,10 +29,14 @@ class Engine:
         """Start the engine and open the front door.
 
         Raises:
-            RuntimeFailure: ``ConfigInvalid``: vLLM refuses an argument; ``EngineFailed``: anything later.
+            RuntimeFailure: ``ConfigInvalid``: vLLM refuses an argument; ``CheckpointInvalid``: the model is none of
+                ours; ``EngineFailed``: anything later.
 
         """
+        # vLLM's engine core, a process of its own, would else look for a Ray at its default place and start a new one.
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         args = parse(arguments)
+        check_architecture(Path(args.model))
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state  # noqa: PLC0415 - only in the replica
         from vllm.entrypoints.launchers.api_server.entry import (  # noqa: PLC0415 - likewise
             build_async_engine_client_from_engine_args,

@@ -83,21 +83,17 @@ class Canary:
 
     def look(self) -> str:
         """Empty when the engine lives; else why it is thought dead."""
-        deadline = time.monotonic() + self._pace.deadline
-        refused_until = time.monotonic() + self._pace.patience
-        before = self._progress()
+        began, before = time.monotonic(), self._progress()
         while True:
-            began = time.monotonic()
             try:
                 self._api.generate_one_token(timeout=min(self._pace.every, self._pace.deadline))
             except (OSError, http.client.HTTPException) as error:
-                if (now := self._progress()) > before:
+                if self._progress() > before:
                     return ""
-                late, refused = time.monotonic() > deadline, not _is_timeout(error)
-                if late or (refused and time.monotonic() > refused_until):
-                    return f"no token within {self._pace.deadline:.0f} s: {_words(error)}" if late else _words(error)
-                before = now
-                time.sleep(max(0.0, 1 - (time.monotonic() - began)))
+                limit = self._pace.deadline if _is_timeout(error) else self._pace.patience
+                if time.monotonic() - began >= limit:
+                    return f"no token for {limit:g} s: {_words(error)}"
+                time.sleep(min(1.0, self._pace.every))
             else:
                 return ""
 

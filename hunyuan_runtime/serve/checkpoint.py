@@ -83,13 +83,21 @@ def check_config(folder: Path) -> bool:
     config = read_json(path)
     if config.get("model_type") != "hunyuan":
         raise _invalid(path, f"has model_type {config.get('model_type')!r}; this runtime serves 'hunyuan'")
-    from hunyuan_runtime.model.config import HunYuanConfig  # noqa: PLC0415 - imports transformers, which takes seconds
+    return "quantization_config" in config
 
+
+def check_architecture(folder: Path) -> None:
+    """Raise ``CheckpointInvalid`` when config.json describes a shape that Hunyuan-Large doesn't have.
+
+    Imports transformers, which takes seconds: for the process that needs it anyway.
+    """
+    from hunyuan_runtime.model.config import HunYuanConfig  # noqa: PLC0415 - see above
+
+    path = folder / "config.json"
     try:
-        HunYuanConfig.from_dict(config)
+        HunYuanConfig.from_dict(read_json(path))
     except (TypeError, ValueError) as error:
         raise _invalid(path, f"is refused: {error}") from error
-    return "quantization_config" in config
 
 
 def read_json(path: Path, cause: Cause = Cause.CheckpointInvalid) -> dict[str, Any]:

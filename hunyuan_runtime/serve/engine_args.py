@@ -17,7 +17,7 @@ ONLINE_QUANTIZATION: dict[Quantization, str] = {"int8": "int8_per_channel_weight
 
 OWNED = frozenset(
     {
-        "model", "tokenizer", "served-model-name", "quantization", "max-model-len", "max-num-seqs",
+        "model", "tokenizer", "tokenizer-mode", "served-model-name", "quantization", "max-model-len", "max-num-seqs",
         "gpu-memory-utilization", "kv-cache-dtype", "tensor-parallel-size", "pipeline-parallel-size",
         "distributed-executor-backend", "host", "port", "api-key", "trust-remote-code",
     }
@@ -50,6 +50,7 @@ def engine_arguments(config: ServeConfig, checkpoint: Checkpoint, device: str) -
     arguments: dict[str, JsonValue] = {
         "model": config.model_path,
         "tokenizer": str(checkpoint.tokenizer),
+        "tokenizer-mode": "hunyuan",  # chats whose contents can't forge control tokens
         "served-model-name": config.served_name,
         "dtype": "bfloat16",
         "max-model-len": config.max_model_len,

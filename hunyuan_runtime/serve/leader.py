@@ -147,6 +147,6 @@ def checked_arguments(config: ServeConfig, work: Path, device: str) -> list[str]
     folder = Path(config.model_path)
     check_folder(folder)
     check_weights(folder)
-    tokenizer = prepare_tokenizer(folder, work / "tokenizer")
     quantized = check_config(folder)
+    tokenizer = prepare_tokenizer(folder, work / "tokenizer")
     return engine_arguments(config, Checkpoint(tokenizer=tokenizer, quantized=quantized), device)

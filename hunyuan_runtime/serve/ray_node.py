@@ -78,6 +78,8 @@ def start_command(node: Node) -> list[str]:
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={node.work}/ray",
         "--disable-usage-stats",
+        "--log-style=record",
+        "--log-color=false",
     ]  # fmt: skip
 
 
@@ -107,9 +109,12 @@ def environment(node: Node, inherited: Mapping[str, str]) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(node.token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_COLOR_PREFIX": "0",
         "RAY_enable_open_telemetry": "0",
         # A slow image or a busy node must not look like a crashed Ray worker.
         "RAY_worker_register_timeout_seconds": "300",
+        # The engine is what this pod is for; by default Ray makes its workers yield to everything else.
+        "RAY_worker_niceness": "0",
         "RAY_prestart_worker_first_driver": "0",
         # While the model loads, the replica's event loop is busy for as long as that takes.
         "RAY_SERVE_USER_HEALTH_CHECK_PROBE_MAX_FAIL": "0",

@@ -77,7 +77,7 @@ class Worker:
 
     def _reach_head(self) -> None:
         """Connect once by name. Ray's own start would block for long on a name that doesn't resolve yet."""
-        with socket.create_connection((self.node.rank.leader, Port.RAY_GCS), timeout=5):
+        with socket.create_connection((self.node.rank.leader, int(Port.RAY_GCS)), timeout=5):
             pass
 
     def _time_left(self) -> float:
