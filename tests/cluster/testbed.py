@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from tests.cluster import (
@@ -17,6 +16,7 @@ from tests.cluster import (
     control_plane,
     fake_nodes,
     host,
+    images,
     network,
     node_configs,
     node_start,
@@ -136,8 +136,7 @@ def status() -> str:
 
 def refresh_images(progress: Callable[[str], None] = say) -> Images:
     """Build the images from what the sources are now, and bring them to the nodes that run."""
-    images = import_module("tests.cluster.images")
-    built: Images = images.ensure(progress)
+    built = images.ensure(progress)
     for node in NODES:
         if node_start.daemons(node)[0].running():
             images.load_into(node, built, progress)
@@ -161,8 +160,7 @@ def _start_nodes(nodes: tuple[Node, ...], clients: Kubectl, progress: Callable[[
         node_start.prepare(node, clients.folder)
     network.route(node for node in NODES if node.network.exists())
     system_images = _system_images(clients.folder)
-    images = import_module("tests.cluster.images")
-    loaded: Images = images.ensure(progress)
+    loaded = images.ensure(progress)
     for node in nodes:
         node_start.start_containerd(node, clients.folder)
         for reference, file in system_images.items():
