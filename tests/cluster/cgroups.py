@@ -7,21 +7,20 @@ from pathlib import Path
 
 
 def hierarchies(mountinfo: str) -> list[tuple[Path, bool]]:
-    """Mount points of the hierarchies that the kubelet uses, and whether each is version 2.
-
-    Where version 1 is mounted, a version 2 beside it holds no controllers and is left alone.
-    """
+    """Mount points of all hierarchies, and whether each is version 2."""
     found = []
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         if (kind := after.split()[0]) in ("cgroup", "cgroup2"):
             found.append((Path(before.split()[4]), kind == "cgroup2"))
-    first = [entry for entry in found if not entry[1]]
-    return first or found
+    return found
 
 
 def create(name: str) -> None:
-    for root, unified in _mounted():
+    """Where version 1 is mounted, a version 2 beside it holds no controllers, and needs no cgroup from us."""
+    mounted = _mounted()
+    version1 = [entry for entry in mounted if not entry[1]]
+    for root, unified in version1 or mounted:
         folder = root / name
         if unified:
             _delegate(root)

@@ -40,9 +40,15 @@ def prepare(node: Node, binaries: Path) -> None:
 
 
 def start_containerd(node: Node, binaries: Path) -> None:
+    """Returns when it answers. In a new cluster it first forgets the containers of the one before."""
     containerd = daemons(node, binaries)[0]
-    containerd.ensure()
-    wait_until(f"{node.name}'s containerd answers", lambda: _answers(node), timeout=60, state=containerd.log_tail)
+    belongs_to_cluster = node.folder / "belongs-to-cluster"
+    _start(containerd, node)
+    if not belongs_to_cluster.exists():
+        if _remove_containers(node):
+            stop([containerd])  # what it still remembers of them it would offer to the kubelet
+            _start(containerd, node)
+        belongs_to_cluster.touch()
 
 
 def start_kubelet(node: Node, binaries: Path) -> None:
@@ -73,13 +79,10 @@ def daemons(node: Node, binaries: Path = Path()) -> list[Daemon]:
 def stop_node(node: Node) -> None:
     """End everything of the node. Its images stay.
 
-    The kubelet goes first, since it would start anew what ends; the containers go while containerd runs, so that it
-    unmounts and forgets them, and its cache begins the next cluster without the pods of this one.
+    The kubelet goes first, since it would start anew what ends.
     """
     containerd, proxy, kubelet = daemons(node)
     stop([kubelet, proxy])
-    if is_mounted(node.mounts) and containerd.running():
-        _remove_containers(node)
     cgroups.kill(node.cgroup)
     stop([containerd])
     _end_shims(node)
@@ -110,18 +113,21 @@ def _containerd_config(binaries: Path) -> str:
     return node_configs.containerd(node_configs.system_image("pause", binaries.name))
 
 
+def _start(containerd: Daemon, node: Node) -> None:
+    containerd.ensure()
+    wait_until(f"{node.name}'s containerd answers", lambda: _answers(node), timeout=60, state=containerd.log_tail)
+
+
 def _answers(node: Node) -> bool:
     return subprocess.run(node.enter("ctr", "version"), capture_output=True, check=False).returncode == 0
 
 
-def _remove_containers(node: Node) -> None:
-    """Best effort on what may be half gone; what stays is ended by its cgroup."""
-    for container in node.ctr("containers", "list", "--quiet").split():
-        for command in (("tasks", "delete", "--force", container), ("containers", "delete", container)):
-            try:
-                node.ctr(*command)
-            except RuntimeError:
-                continue
+def _remove_containers(node: Node) -> bool:
+    """Whether there were any. Their processes ended with their cluster."""
+    containers = node.ctr("containers", "list", "--quiet").split()
+    if containers:
+        node.ctr("containers", "delete", *containers)
+    return bool(containers)
 
 
 def _end_shims(node: Node) -> None:
@@ -133,5 +139,5 @@ def _end_shims(node: Node) -> None:
         try:
             if (process / "ns/mnt").stat().st_ino == namespace:
                 os.kill(int(process.name), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended meanwhile, or it is one that even root may not look into, and so not ours
