@@ -8,24 +8,20 @@ A pipeline stage holds whole groups: its layers read a cache of the same stage.
 Only weights of published names load, and all of them must be there (engine_weights.py).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from vllm import envs
 from vllm.compilation.decorators import support_torch_compile
 from vllm.config import VllmConfig
 from vllm.distributed import get_pp_group, get_tensor_model_parallel_world_size
-from vllm.model_executor.layers.activation import SiluAndMul
 from vllm.model_executor.layers.attention import Attention
-from vllm.model_executor.layers.fused_moe import FusedMoEFactory
 from vllm.model_executor.layers.layernorm import RMSNorm
 from vllm.model_executor.layers.linear import (
     ColumnParallelLinear,
-    MergedColumnParallelLinear,
     QKVParallelLinear,
-    ReplicatedLinear,
     RowParallelLinear,
 )
 from vllm.model_executor.layers.logits_processor import LogitsProcessor
@@ -34,81 +30,21 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 from vllm.model_executor.models.interfaces import SupportsPP
 from vllm.model_executor.models.utils import (
     AutoWeightsLoader,
+    PPMissingLayer,
+    WeightsMapper,
     extract_layer_index,
     make_empty_intermediate_tensors_factory,
     maybe_prefix,
 )
+from vllm.model_executor.offloader import get_offloader
 from vllm.sequence import IntermediateTensors
 
 from hunyuan_runtime.model import HunYuanConfig
-from hunyuan_runtime.serve.engine_stages import make_stage, rope_parameters
-from hunyuan_runtime.serve.engine_weights import checked, share_kv_scales, to_fused_names
+from hunyuan_runtime.serve.engine_layout import rope_parameters, stage_layers
+from hunyuan_runtime.serve.engine_moe import HunYuanMLP, HunYuanMoE
+from hunyuan_runtime.serve.engine_weights import checked, fused_names, share_kv_scales
 
 KeysValues = tuple[Tensor, Tensor]
-
-
-class HunYuanMLP(nn.Module):
-    def __init__(
-        self, config: HunYuanConfig, width: int, quant_config: Any, prefix: str, *, reduce: bool = True
-    ) -> None:
-        super().__init__()
-        if config.hidden_act != "silu":
-            raise ValueError(f"hidden_act {config.hidden_act} is not silu, the only activation of Hunyuan-Large")
-        self.gate_up_proj = MergedColumnParallelLinear(
-            config.hidden_size, [width] * 2, bias=False, quant_config=quant_config, prefix=f"{prefix}.gate_up_proj"
-        )
-        self.down_proj = RowParallelLinear(
-            width,
-            config.hidden_size,
-            bias=False,
-            quant_config=quant_config,
-            reduce_results=reduce,
-            prefix=f"{prefix}.down_proj",
-        )
-        self.act_fn = SiluAndMul()
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate_up, _ = self.gate_up_proj(x)
-        out: Tensor = self.down_proj(self.act_fn(gate_up))[0]
-        return out
-
-
-class HunYuanMoE(nn.Module):
-    """shared_mlp(x) + Σ weight · expert(x), reduced over the ranks once."""
-
-    def __init__(self, config: HunYuanConfig, quant_config: Any, prefix: str) -> None:
-        super().__init__()
-        # Weight and input in fp32, never quantised: at top-1, bf16 flips the choice of expert.
-        self.gate = nn.ModuleDict(
-            {
-                "wg": ReplicatedLinear(
-                    config.hidden_size,
-                    config.num_experts,
-                    bias=False,
-                    params_dtype=torch.float32,
-                    prefix=f"{prefix}.gate.wg",
-                )
-            }
-        )
-        self.shared_mlp = None
-        if config.use_mixed_mlp_moe:
-            width = config.intermediate_size * config.num_shared_expert
-            self.shared_mlp = HunYuanMLP(config, width, quant_config, f"{prefix}.shared_mlp", reduce=False)
-        self.experts = FusedMoEFactory(
-            num_experts=config.num_experts,
-            top_k=config.moe_topk,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            renormalize=config.moe_topk > 1,
-            shared_experts=self.shared_mlp,
-            quant_config=quant_config,
-            prefix=f"{prefix}.experts",
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        router_logits, _ = self.gate["wg"](x.float())
-        out: Tensor = self.experts(hidden_states=x, router_logits=router_logits)
-        return out
 
 
 class HunYuanAttention(nn.Module):
@@ -202,6 +138,17 @@ class HunYuanDecoderLayer(nn.Module):
         return self.mlp(x), residual, shared
 
 
+def make_stage(
+    layers: int, group: int, make_layer: Callable[[str], nn.Module], prefix: str
+) -> tuple[int, int, nn.ModuleList]:
+    """This rank's layers at their places in the whole model, with vLLM's placeholders for the others."""
+    pipeline = get_pp_group()
+    start, end = stage_layers(layers, group, pipeline.rank_in_group, pipeline.world_size, envs.VLLM_PP_LAYER_PARTITION)
+    own = get_offloader().wrap_modules(make_layer(f"{prefix}.{index}") for index in range(start, end))
+    before, after = ([PPMissingLayer() for _ in range(count)] for count in (start, layers - end))
+    return start, end, nn.ModuleList([*before, *own, *after])
+
+
 @support_torch_compile
 class HunYuanModel(nn.Module):
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
@@ -212,16 +159,21 @@ class HunYuanModel(nn.Module):
             vllm_config.quant_config,
         )
         self.config = config
-        self.embed_tokens = VocabParallelEmbedding(
-            config.vocab_size, config.hidden_size, quant_config=quant_config, prefix=f"{prefix}.embed_tokens"
-        )
+        pipeline = get_pp_group()
+        self.embed_tokens: nn.Module = PPMissingLayer()
+        if pipeline.is_first_rank or (config.tie_word_embeddings and pipeline.is_last_rank):
+            self.embed_tokens = VocabParallelEmbedding(
+                config.vocab_size, config.hidden_size, quant_config=quant_config, prefix=f"{prefix}.embed_tokens"
+            )
         self.start_layer, self.end_layer, self.layers = make_stage(
             config.num_hidden_layers,
             config.kv_group_size,
             lambda prefix: HunYuanDecoderLayer(config, cache_config, quant_config, prefix),
             f"{prefix}.layers",
         )
-        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm: nn.Module = PPMissingLayer()
+        if pipeline.is_last_rank:
+            self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.make_empty_intermediate_tensors = make_empty_intermediate_tensors_factory(
             ["hidden_states", "residual"], config.hidden_size
         )
@@ -267,14 +219,15 @@ class HunYuanForCausalLM(nn.Module, SupportsPP):
         self.config: HunYuanConfig = vllm_config.model_config.hf_config
         self.quant_config = vllm_config.quant_config
         self.model = HunYuanModel(vllm_config=vllm_config, prefix=maybe_prefix(prefix, "model"))
-        self.lm_head = ParallelLMHead(
-            self.config.vocab_size,
-            self.config.hidden_size,
-            quant_config=vllm_config.quant_config,
-            prefix=maybe_prefix(prefix, "lm_head"),
-        )
-        if self.config.tie_word_embeddings:
-            self.lm_head = self.lm_head.tie_weights(self.model.embed_tokens)
+        self.lm_head: nn.Module = PPMissingLayer()
+        if get_pp_group().is_last_rank:
+            head = ParallelLMHead(
+                self.config.vocab_size,
+                self.config.hidden_size,
+                quant_config=self.quant_config,
+                prefix=maybe_prefix(prefix, "lm_head"),
+            )
+            self.lm_head = head.tie_weights(self.model.embed_tokens) if self.config.tie_word_embeddings else head
         self.logits_processor = LogitsProcessor(self.config.vocab_size)
         self.make_empty_intermediate_tensors = self.model.make_empty_intermediate_tensors
 
@@ -303,5 +256,6 @@ class HunYuanForCausalLM(nn.Module, SupportsPP):
 
         """
         prepared = share_kv_scales(checked(weights, self.config), self.config)
-        loaded: set[str] = AutoWeightsLoader(self).load_weights(prepared, mapper=to_fused_names(self.config))
+        mapper = WeightsMapper(orig_to_new_stacked=fused_names(self.config))
+        loaded: set[str] = AutoWeightsLoader(self).load_weights(prepared, mapper=mapper)
         return loaded

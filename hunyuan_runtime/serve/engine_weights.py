@@ -2,14 +2,14 @@
 
 The reference model, built without memory, says which tensors there are and of which shape. A quantised checkpoint adds
 scales and may store weights under other names and in other shapes; of it every module must be there, and vLLM's loader
-refuses what it doesn't know.
+refuses what it doesn't know. Imports no vLLM.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from vllm.model_executor.models.utils import WeightsMapper, extract_layer_index
 
 from hunyuan_runtime.model import HunYuanConfig, HunYuanForCausalLM
 
@@ -61,6 +61,13 @@ def check_tensor(name: str, tensor: Tensor, expected: dict[str, torch.Size]) -> 
         )
 
 
+def layer_of(tensor: str) -> int:
+    found = re.search(r"\.layers\.(\d+)\.", tensor)
+    if found is None:
+        raise ValueError(f"{tensor} is a scale of keys or values outside of any layer")
+    return int(found[1])
+
+
 def module_of(tensor: str) -> str:
     return tensor.rpartition(".")[0]
 
@@ -75,7 +82,7 @@ def share_kv_scales(weights: Iterable[tuple[str, Tensor]], config: HunYuanConfig
         if not name.endswith(("kv_scale", "k_scale", "v_scale", "k_proj.output_scale", "v_proj.output_scale")):
             yield name, tensor
             continue
-        owner = extract_layer_index(name)
+        owner = layer_of(name)
         if owner % config.kv_group_size:
             continue
         for scale, value in split_scale(name, tensor, unit_keys=config.use_qk_norm):
@@ -92,8 +99,8 @@ def split_scale(name: str, scale: Tensor, *, unit_keys: bool) -> Iterator[tuple[
         yield f"{attention}.{kind}_scale", value
 
 
-def to_fused_names(config: HunYuanConfig) -> WeightsMapper:
-    """Published names to the engine's fused ones; a layer without keys and values keeps its lone q_proj."""
+def fused_names(config: HunYuanConfig) -> dict[str, tuple[str, str | int]]:
+    """Published part of a name → the engine's and the shard in it; a layer that owns no keys keeps its lone q_proj."""
     fused: dict[str, tuple[str, str | int]] = {
         f".layers.{layer}.self_attn.{part}_proj": (f".layers.{layer}.self_attn.qkv_proj", part)
         for layer in range(0, config.num_hidden_layers, config.kv_group_size)
@@ -102,4 +109,4 @@ def to_fused_names(config: HunYuanConfig) -> WeightsMapper:
     for mlp in ("mlp", "shared_mlp"):
         for shard, part in enumerate(("gate_proj", "up_proj")):
             fused[f".{mlp}.{part}"] = (f".{mlp}.gate_up_proj", shard)
-    return WeightsMapper(orig_to_new_stacked=fused)
+    return fused

@@ -4,6 +4,7 @@ Both are called before vLLM knows its device and its model, often several times:
 """
 
 import os
+from typing import Any
 
 PLATFORM_VARIABLE = "HUNYUAN_DEVICE"
 """Set to ``cpu`` in the CPU image; on GPUs vLLM's own platform serves and the variable is absent or ``cuda``."""
@@ -21,9 +22,21 @@ def register() -> None:
     if "hunyuan" in _CONFIG_REGISTRY:
         return
     _CONFIG_REGISTRY["hunyuan"] = HunYuanConfig
-    ModelRegistry.register_model("HunYuanForCausalLM", "hunyuan_runtime.serve.engine_model:HunYuanForCausalLM")
+    ModelRegistry.register_model("HunYuanForCausalLM", engine_model())
     TokenizerRegistry.register("hunyuan", "hunyuan_runtime.serve.chat_encoding", "HunYuanTokenizer")
     RENDERER_REGISTRY.register("hunyuan", "vllm.renderers.hf", "HfRenderer")
+
+
+def engine_model() -> Any:
+    """The model's class on CPUs; elsewhere its name, since importing it may initialise CUDA too early.
+
+    To learn what a model given by name can do, vLLM imports it in a process of its own: ten seconds of every start.
+    """
+    if os.environ.get(PLATFORM_VARIABLE) != "cpu":
+        return "hunyuan_runtime.serve.engine_model:HunYuanForCausalLM"
+    from hunyuan_runtime.serve.engine_model import HunYuanForCausalLM  # noqa: PLC0415 - imports much of vLLM
+
+    return HunYuanForCausalLM
 
 
 def platform() -> str | None:
