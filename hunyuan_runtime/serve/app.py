@@ -22,7 +22,11 @@ MAX_ONGOING_REQUESTS = 10_000
 """Serve must not queue in front of the engine, whose own queue knows what fits into a batch."""
 
 
-@serve.deployment(max_ongoing_requests=MAX_ONGOING_REQUESTS, graceful_shutdown_timeout_s=1)
+@serve.deployment(
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    graceful_shutdown_timeout_s=1,
+    logging_config={"enable_access_log": False, "log_level": "WARNING"},
+)
 @serve.ingress(Front())
 class Engine:
     async def load(self, arguments: list[str]) -> None:

@@ -137,7 +137,7 @@ def _report(actor: dict[str, Any], context: ActorDiedErrorContext) -> Report:
         event="rank-died",
         ranks=[] if rank is None else [rank],
         pid=actor["Pid"],
-        message=context.error_message.strip(),
+        message=context.error_message.partition(" Some common causes include")[0].strip(),
     )
 
 

@@ -46,7 +46,7 @@ class Children:
                 if child.pid not in self._started and _is_zombie(child):
                     _collect(child.pid)
 
-    def end_all(self, grace: float = 5) -> None:
+    def end_all(self, grace: float = 2) -> None:
         """SIGTERM to the whole tree, SIGKILL after ``grace`` seconds to what is left; returns when nothing runs."""
         _signal(_descendants(), signal.SIGTERM)
         deadline = time.monotonic() + grace

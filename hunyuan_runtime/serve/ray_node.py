@@ -53,7 +53,7 @@ def rank_of(resources: Iterable[str]) -> int | None:
 def start_command(node: Node) -> list[str]:
     """``ray start`` with every port fixed, so that a NetworkPolicy can name them."""
     role = (
-        ["--head", f"--port={Port.RAY_GCS}", f"--ray-client-server-port={Port.RAY_CLIENT}",
+        ["--head", f"--port={Port.RAY_GCS}", "--ray-client-server-port=0", "--no-monitor",
          "--include-dashboard=false", "--dashboard-host=127.0.0.1", f"--dashboard-port={Port.RAY_DASHBOARD}"]
         if node.is_head
         else [f"--address={node.gcs_address}"]
@@ -111,6 +111,8 @@ def environment(node: Node, inherited: Mapping[str, str]) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_COLOR_PREFIX": "0",
         "RAY_enable_open_telemetry": "0",
+        # The dashboard's own metrics can't be switched off, but a port that doesn't exist can't be opened.
+        "DASHBOARD_METRIC_PORT": "65536",
         # A slow image or a busy node must not look like a crashed Ray worker.
         "RAY_worker_register_timeout_seconds": "300",
         # The engine is what this pod is for; by default Ray makes its workers yield to everything else.
