@@ -68,10 +68,6 @@ def remove(name: str) -> None:
                 folder.rmdir()
 
 
-def existing(prefix: str) -> list[Path]:
-    return [path for root, _ in _mounted() for path in root.glob(f"{prefix}*") if path.is_dir()]
-
-
 def _mounted() -> list[tuple[Path, bool]]:
     return hierarchies(Path("/proc/self/mountinfo").read_text())
 

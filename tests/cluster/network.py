@@ -103,14 +103,6 @@ def remove_bridge() -> None:
             run("iptables", "--wait", "-D", *rule)
 
 
-def leftovers() -> list[str]:
-    """Links, routes and firewall rules of the test bed that are on the machine."""
-    links = [link["ifname"] for link in json.loads(run("ip", "-json", "link", "show"))]
-    found = [f"link {link}" for link in links if link.startswith("hunyuan")]
-    found += [f"route {route['dst']}" for route in machine_routes() if route.get("dev") == BRIDGE]
-    return found + [f"rule {rule}" for rule in run("iptables", "--wait", "-S").splitlines() if TAG in rule]
-
-
 def _rules() -> list[list[str]]:
     return [[chain, *match, "-m", "comment", "--comment", TAG, "-j", "ACCEPT"] for chain, *match in _RULES]
 

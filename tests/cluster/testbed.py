@@ -12,7 +12,6 @@ from pathlib import Path
 from tests.cluster import (
     archive,
     binaries,
-    cgroups,
     control_plane,
     fake_nodes,
     host,
@@ -141,15 +140,6 @@ def refresh_images(progress: Callable[[str], None] = say) -> Images:
         if node_start.daemons(node)[0].running():
             images.load_into(node, built, progress)
     return built
-
-
-def leftovers() -> list[str]:
-    """Whatever of the test bed is still on the machine: nothing, after ``down``."""
-    found = [f"daemon {daemon.name}" for daemon in recorded() if daemon.running()]
-    found += [f"cgroup {path}" for path in cgroups.existing("hunyuan-")]
-    found += network.leftovers()
-    found += [f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(STATE) in line]
-    return found + ([f"folder {STATE}"] if STATE.exists() else [])
 
 
 def _start_nodes(nodes: tuple[Node, ...], clients: Kubectl, progress: Callable[[str], None]) -> Images:
