@@ -83,10 +83,7 @@ def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: d
     fallen = [casualty(pod, pod.end) for pod in current if pod.end] + _missing(memory, current, order, now)
     verdict = root_cause(fallen, survivors=any(pod.end is None for pod in current), now=now)
     if isinstance(verdict, Casualty):
-        end = verdict.end
-        failed = end_by_failure(
-            memory, end.reason, end.message, retryable=end.retryable, restart=order.restart, now=now
-        )
+        failed = end_by_failure(memory, verdict.end, order.restart, now, whole=_whole(memory, current))
         return replace(_end(failed, pods, order), culprit=verdict)
     if outdated and (order.replace or not is_ready(memory, pods)):
         return _end(end_by_intent(memory, now), pods, order)
@@ -145,6 +142,12 @@ def _missing(memory: GroupStatus, current: tuple[Pod, ...], order: Order, now: d
 
 def _current(memory: GroupStatus, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
     return tuple(pod for pod in pods if pod.attempt == memory.attempt)
+
+
+def _whole(memory: GroupStatus, current: tuple[Pod, ...]) -> bool:
+    """Whether every rank of the attempt has come to run, be it that it ended since."""
+    running = all(pod.end or pod.stage in {Stage.RUNNING, Stage.READY} for pod in current)
+    return bool(memory.started_at) and running
 
 
 def _complete(current: tuple[Pod, ...]) -> bool:

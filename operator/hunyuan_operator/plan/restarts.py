@@ -2,7 +2,8 @@
 
 A failure counts for ``restart.window``. The n-th that counts waits ``backoff.initial * 2**(n-1)``, at most
 ``backoff.max``; when more than ``restart.limit`` count, the group waits until enough of them are old. Disruptions (a
-pod preempted, evicted, deleted, or lost with its node) are not the group's doing: they wait ``initial``, uncounted.
+pod preempted, evicted, deleted, or lost with its node) are not the group's doing: they wait ``initial``, uncounted. So
+does a rank that gave up on others whose pods never came to run, for want of a node, a quota or an image.
 
 The memory is the group's own status. Limits are applied when it is read, so that a raised limit helps at once.
 """
@@ -12,10 +13,13 @@ from datetime import datetime, timedelta
 from hunyuan_operator.api.deployment import GroupStatus, Restart
 from hunyuan_operator.api.reasons import FailureReason
 from hunyuan_operator.api.times import format_time, parse_duration, parse_time
+from hunyuan_operator.observe.end import End
+from hunyuan_runtime.termination import Cause
 
 DISRUPTIONS = frozenset(
     {FailureReason.EVICTED, FailureReason.PREEMPTED, FailureReason.NODE_LOST, FailureReason.POD_DELETED}
 )
+_GAVE_UP = frozenset({Cause.RanksMissing.name, Cause.LeaderUnreachable.name})
 
 
 def begin(memory: GroupStatus, revision: str) -> GroupStatus:
@@ -28,19 +32,19 @@ def end_by_intent(memory: GroupStatus, now: datetime) -> GroupStatus:
     return memory.model_copy(update={"retry_at": format_time(now)})
 
 
-def end_by_failure(
-    memory: GroupStatus, reason: str, message: str, *, retryable: bool, restart: Restart, now: datetime
-) -> GroupStatus:
+def end_by_failure(memory: GroupStatus, end: End, restart: Restart, now: datetime, *, whole: bool) -> GroupStatus:
+    """``whole`` says whether all pods of the attempt had come to run."""
+    counts = end.reason not in DISRUPTIONS and (whole or end.reason not in _GAVE_UP)
     failures = recent_failures(memory, restart, now)
-    if reason not in DISRUPTIONS:
+    if counts:
         failures = [*failures, format_time(now)]
     return memory.model_copy(
         update={
             "failures": failures,
-            "retry_at": format_time(now + _backoff(restart, len(failures) if reason not in DISRUPTIONS else 1)),
-            "reason": reason,
-            "message": message,
-            "retryable": retryable,
+            "retry_at": format_time(now + _backoff(restart, len(failures) if counts else 1)),
+            "reason": end.reason,
+            "message": end.message,
+            "retryable": end.retryable,
         }
     )
 

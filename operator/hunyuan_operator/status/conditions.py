@@ -20,7 +20,7 @@ def verdicts(
     groups: list[GroupStatus],
     found: list[Problem],
 ) -> Verdicts:
-    progressing = _progressing(deployment, plan, groups)
+    progressing = _progressing(deployment, plan, groups, found)
     result = {
         ConditionType.READY: _ready(deployment, groups, found),
         ConditionType.PROGRESSING: progressing,
@@ -76,7 +76,9 @@ def _ready(deployment: HunyuanDeployment, groups: list[GroupStatus], found: list
     return no(Reason.GROUPS_NOT_READY, count)
 
 
-def _progressing(deployment: HunyuanDeployment, plan: DeploymentPlan, groups: list[GroupStatus]) -> Verdict:
+def _progressing(
+    deployment: HunyuanDeployment, plan: DeploymentPlan, groups: list[GroupStatus], found: list[Problem]
+) -> Verdict:
     work: dict[Reason, list[int]] = {}
     wanted = {group.memory.index for group in plan.wanted}
     for group in groups:
@@ -85,6 +87,8 @@ def _progressing(deployment: HunyuanDeployment, plan: DeploymentPlan, groups: li
     for reason in (Reason.ROLLING_OUT, Reason.STARTING, Reason.STOPPING, Reason.BACK_OFF):
         if indexes := work.get(reason):
             return yes(reason, "group " + ", ".join(map(str, indexes)))
+    if found and found[0].stalled:
+        return Verdict(status="False", reason=found[0].reason, message=found[0].message)
     return _without_groups(deployment) or no(Reason.UP_TO_DATE)
 
 

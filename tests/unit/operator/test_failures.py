@@ -91,6 +91,7 @@ async def test_what_a_retry_cannot_help_stalls_at_once_and_frees_the_gpus(cluste
     for condition in ("Stalled", "Degraded"):
         assert cluster.condition(condition) == ("True", cause.name)
         assert "/models/x" in cluster.message(condition)
+    assert cluster.condition("Progressing") == ("False", cause.name)
     assert cluster.condition("Ready") == ("False", cause.name)
     assert cluster.condition("Reconciling") == ("", "")
     assert [event.reason for event in cluster.events] == [EventReason.ATTEMPT_FAILED, EventReason.STALLED]
@@ -148,6 +149,17 @@ async def test_pods_that_vanish_without_a_trace_end_the_attempt_too(cluster: Fak
     cluster.advance(20)
     await cluster.serve()
     assert cluster.pods == ["tiny-g0-2-0", "tiny-g0-2-1"]
+
+
+async def test_giving_up_on_a_rank_that_never_came_to_run_does_not_count() -> None:
+    cluster = FakeCluster(resource=deployment())
+    await cluster.settle()
+    cluster.start_pods()
+    cluster.trouble(WORKER, "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+    cluster.end(LEADER, Cause.RanksMissing, "rank 1 has not joined within 600 s", ago=10)
+    await cluster.settle()
+    group = cluster.status.group_statuses[0]
+    assert (group.reason, group.failures) == ("RanksMissing", [])
 
 
 async def test_nobody_waits_for_ever_for_a_pod_of_a_lost_node(cluster: FakeCluster) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hunyuan_operator.api.deployment import GroupStatus, Restart
 from hunyuan_operator.api.times import format_time
+from hunyuan_operator.observe.end import End
 from hunyuan_operator.plan.restarts import begin, earliest_start, end_by_failure, limit_reached
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -13,7 +14,8 @@ RESTART = Restart.model_validate({"limit": 5, "window": "1h", "backoff": {"initi
 
 def fail(memory: GroupStatus, at: float, reason: str = "WorkerDied", restart: Restart = RESTART) -> GroupStatus:
     now = NOON + timedelta(seconds=at)
-    return end_by_failure(memory, reason, "it broke", retryable=True, restart=restart, now=now)
+    end = End(time=now, reason=reason, message="it broke")
+    return end_by_failure(memory, end, restart, now, whole=True)
 
 
 def after(*times: float, restart: Restart = RESTART) -> GroupStatus:
@@ -74,9 +76,8 @@ def test_a_disruption_waits_the_initial_back_off_and_does_not_count(reason: str)
 
 
 def test_what_cannot_be_retried_never_starts_again() -> None:
-    memory = end_by_failure(
-        GroupStatus(index=0, attempt=1), "ModelNotFound", "gone", retryable=False, restart=RESTART, now=NOON
-    )
+    end = End(time=NOON, reason="ModelNotFound", message="gone", retryable=False)
+    memory = end_by_failure(GroupStatus(index=0, attempt=1), end, RESTART, NOON, whole=True)
     assert start_after_noon(memory, now=10**6) is None
 
 
