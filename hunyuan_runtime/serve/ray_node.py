@@ -53,7 +53,7 @@ def rank_of(resources: Iterable[str]) -> int | None:
 def start_command(node: Node) -> list[str]:
     """``ray start`` with every port fixed, so that a NetworkPolicy can name them."""
     role = (
-        ["--head", f"--port={Port.RAY_GCS}", "--ray-client-server-port=0", "--no-monitor",
+        ["--head", f"--port={Port.RAY_GCS}", f"--ray-client-server-port={Port.RAY_CLIENT}", "--no-monitor",
          "--include-dashboard=false", "--dashboard-host=127.0.0.1", f"--dashboard-port={Port.RAY_DASHBOARD}"]
         if node.is_head
         else [f"--address={node.gcs_address}"]
