@@ -24,7 +24,7 @@ def register() -> None:
     _CONFIG_REGISTRY["hunyuan"] = HunYuanConfig
     ModelRegistry.register_model("HunYuanForCausalLM", engine_model())
     TokenizerRegistry.register("hunyuan", "hunyuan_runtime.serve.chat_encoding", "HunYuanTokenizer")
-    RENDERER_REGISTRY.register("hunyuan", "vllm.renderers.hf", "HfRenderer")
+    RENDERER_REGISTRY.register("hunyuan", "hunyuan_runtime.serve.chat_encoding", "HunYuanRenderer")
 
 
 def engine_model() -> Any:
