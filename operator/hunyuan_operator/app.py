@@ -65,6 +65,7 @@ class Operator:
         watches = await kopf.spawn_tasks(
             registry=handlers.registry(self._cluster.cache, self._queue, self._relisted, login.connection),
             settings=handlers.settings(),
+            identity=self._settings.identity,  # else kopf asks for the user's name, and 10001 has none
             clusterwide=not self._settings.watch_namespaces,
             namespaces=self._settings.watch_namespaces,
             liveness_endpoint=liveness,
