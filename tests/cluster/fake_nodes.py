@@ -9,6 +9,7 @@ from tests.cluster.kubectl import Kubectl
 from tests.cluster.paths import ADMIN_KUBECONFIG
 
 LABEL = "hunyuan.dev/fake"
+_STAGES = Path(__file__).parent / "manifests/fake-nodes.yaml"
 _ANNOTATION = "kwok.x-k8s.io/node"
 
 
@@ -16,20 +17,27 @@ def add(number: int, binaries: Path, kubectl: Kubectl) -> None:
     """Have ``number`` fake nodes; calling it again with more adds the difference."""
     documents = [manifest(f"fake{index}") for index in range(number)]
     kubectl.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(documents))
-    Daemon(
-        "kwok",
-        (
-            str(binaries / "kwok"),
-            f"--kubeconfig={ADMIN_KUBECONFIG}",
-            f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
-        ),
-    ).ensure()
-    kubectl.kubectl("wait", "node", "-l", LABEL, "--for=condition=Ready", "--timeout=60s")
+    kwok = daemon(binaries)
+    kwok.ensure()
+    try:
+        kubectl.kubectl("wait", "node", "-l", LABEL, "--for=condition=Ready", "--timeout=60s")
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n{kwok.log_tail()}") from error
+
+
+def daemon(binaries: Path = Path()) -> Daemon:
+    command = (
+        str(binaries / "kwok"),
+        f"--config={_STAGES}",
+        f"--kubeconfig={ADMIN_KUBECONFIG}",
+        f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
+    )
+    return Daemon("kwok", command, _STAGES.read_text())
 
 
 def remove(kubectl: Kubectl) -> None:
     """Before real nodes come: a pod must never land on a fake one by chance."""
-    stop([Daemon("kwok")])
+    stop([daemon()])
     kubectl.kubectl("delete", "node", "-l", LABEL, "--ignore-not-found")
 
 

@@ -62,7 +62,7 @@ class Cluster:
         return self.clients.helm(*args)
 
     def add_fake_nodes(self, number: int) -> None:
-        """Nodes ``fake0`` … with 8 GPUs each, on which any pod "runs" at once; only where there are no real ones.
+        """Nodes ``fake0`` … with 8 GPUs each, on which any pod "runs" at once, until real ones are asked for.
 
         Raises:
             RuntimeError: this is a cluster of one's own.
@@ -104,7 +104,7 @@ def down(progress: Callable[[str], None] = say) -> None:
     if not STATE.exists():
         return
     with _lock():
-        stop([daemon for daemon in recorded() if daemon.name == "kwok"])
+        stop([fake_nodes.daemon()])
         for node in NODES:
             node_start.stop_node(node)
             progress(f"{node.name} has ended")
@@ -127,7 +127,7 @@ def status() -> str:
     lines = [f"{daemon.name:<26} {_state(daemon.running() is not None)}" for daemon in daemons]
     clients = Kubectl(binaries.folder(), ADMIN_KUBECONFIG)
     try:
-        lines += ["", clients.kubectl("get", "nodes", "-o", "wide").rstrip()]
+        lines += ["", clients.kubectl("--request-timeout=5s", "get", "nodes", "-o", "wide").rstrip()]
     except (RuntimeError, FileNotFoundError) as error:
         lines += ["", str(error)]
     return "\n".join(lines)

@@ -52,7 +52,7 @@ def server(cluster: testbed.Cluster) -> Iterator[str]:
     stack.apply(cluster, pod, service)
     cluster.kubectl("-n", NAMESPACE, "wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
     yield f"web.{NAMESPACE}.svc"
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
 
 
 def running() -> dict[str, Identity | None]:
