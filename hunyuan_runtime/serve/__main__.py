@@ -16,9 +16,9 @@ from hunyuan_runtime.config import CONFIG_PATH, RAY_TOKEN_PATH, TERMINATION_LOG,
 from hunyuan_runtime.serve.leader import Leader
 from hunyuan_runtime.serve.network import interface_of
 from hunyuan_runtime.serve.processes import Children, Stopped, adopt_orphans, stop_on_signals
-from hunyuan_runtime.serve.ray_node import Node, environment
+from hunyuan_runtime.serve.ray_node import Node, RayNode, environment
 from hunyuan_runtime.serve.status import StatusServer
-from hunyuan_runtime.serve.worker import Worker
+from hunyuan_runtime.serve.worker import Worker, ask_status
 from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
 
 STOPPED = 128 + 15
@@ -76,8 +76,11 @@ def make_member(options: argparse.Namespace, children: Children) -> Leader | Wor
         token=options.ray_token,
         work=options.work,
     )
-    kind = Leader if rank.index == 0 else Worker
-    return kind(config=config, node=node, env=environment(node, os.environ), children=children, status=status)
+    env = environment(node, os.environ)
+    ray_node = RayNode(node, env, children)
+    if rank.index == 0:
+        return Leader(config=config, node=node, env=env, children=children, ray_node=ray_node, status=status)
+    return Worker(config=config, node=node, children=children, ray_node=ray_node, status=status, ask=ask_status)
 
 
 def report(error: Exception, rank: int, log: Path) -> int:

@@ -3,14 +3,13 @@
 A busy engine needs no canary: as long as its token counters grow it lives, and a question would only wait in its queue.
 """
 
-import http.client
-import json
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from hunyuan_runtime.serve.http_client import FAILURES, fetch
 
 _COUNTERS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
 _RUNNING = "vllm:num_requests_running"
@@ -33,13 +32,9 @@ class Api:
         self._model = model
 
     def generate_one_token(self, timeout: float) -> None:
-        """Raise OSError or HTTPException when no token comes in time."""
+        """Raise one of FAILURES when no token comes in time."""
         body = {"model": self._model, "prompt": "1", "max_tokens": 1, "temperature": 0}
-        request = urllib.request.Request(  # noqa: S310 - http to this pod
-            f"{self._url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
-            answer.read()
+        fetch(f"{self._url}/v1/completions", timeout=timeout, body=body)
 
     def tokens(self) -> float:
         """Tokens that the engine has read or written since its start."""
@@ -49,8 +44,7 @@ class Api:
         return self._sum(_RUNNING)
 
     def _sum(self, *names: str) -> float:
-        with urllib.request.urlopen(f"{self._url}/metrics", timeout=5) as answer:  # noqa: S310
-            lines = answer.read().decode().splitlines()
+        lines = fetch(f"{self._url}/metrics", timeout=5).decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names))
 
 
@@ -77,7 +71,7 @@ class Canary:
     def _first(self) -> str:
         try:
             self._api.generate_one_token(timeout=self._first_deadline)
-        except (OSError, http.client.HTTPException) as error:
+        except FAILURES as error:
             return f"the engine is up, but its first token didn't come: {_words(error)}"
         return ""
 
@@ -87,7 +81,7 @@ class Canary:
         while True:
             try:
                 self._api.generate_one_token(timeout=min(self._pace.every, self._pace.deadline))
-            except (OSError, http.client.HTTPException) as error:
+            except FAILURES as error:
                 if self._progress() > before:
                     return ""
                 limit = self._pace.deadline if _is_timeout(error) else self._pace.patience
@@ -100,7 +94,7 @@ class Canary:
     def _progress(self) -> float:
         try:
             return self._api.tokens()
-        except (OSError, http.client.HTTPException):
+        except FAILURES:
             return 0.0
 
 
@@ -111,7 +105,7 @@ def wait_until_idle(running: Callable[[], float], seconds: float) -> None:
         try:
             if running() == 0:
                 return
-        except (OSError, http.client.HTTPException):
+        except FAILURES:
             return
         time.sleep(0.2)
 

@@ -35,11 +35,12 @@ class Leader:
     node: Node
     env: Mapping[str, str]
     children: Children
+    ray_node: RayNode
     status: StatusServer
+    head_start: float = HEAD_START
     began: float = field(default_factory=time.monotonic)
     joined: list[int] = field(default_factory=list)
     blamed: RuntimeFailure | None = None
-    blamed_since: float = 0
     canary: Canary | None = None
 
     def run(self) -> NoReturn:
@@ -50,18 +51,21 @@ class Leader:
 
         """
         arguments = checked_arguments(self.config, self.node.work, self.env.get("HUNYUAN_DEVICE", "cuda"))
-        ray_node = RayNode(self.node, self.env, self.children)
-        ray_node.start(RAY_START_TIMEOUT)
+        self.ray_node.start(RAY_START_TIMEOUT)
         self.status.update(phase=Phase.JOINED)
-        reports = self._start_driver(arguments)
-        while True:
+        self.watch(self._start_driver(arguments))
+
+    def watch(self, reports: ReportReader) -> NoReturn:
+        """Until something fails: then leave ``head_start`` to the rank whose fault it is, and end."""
+        while self.blamed is None:
             for report in reports.read(timeout=0.5):
-                self._take(report, ray_node)
+                self._take(report)
             self.children.reap_orphans()
+            self.ray_node.check()
             self._check_time()
-            if self.blamed is None:
-                ray_node.check()
-                self._check_canary()
+            self._check_canary()
+        time.sleep(self.head_start)
+        raise self.blamed
 
     def drain(self) -> None:
         """No new requests, and a moment for the running ones."""
@@ -79,7 +83,7 @@ class Leader:
         os.close(writer)
         return ReportReader(reader)
 
-    def _take(self, report: Report, ray_node: RayNode) -> None:
+    def _take(self, report: Report) -> None:
         match report.event:
             case "joining":
                 self.joined = report.ranks
@@ -90,28 +94,27 @@ class Leader:
                 self.canary = Canary(self._api(), self._start_time_left())
                 self.canary.start()
             case "failed":
-                raise report.as_failure()
+                raise self._explained(report.as_failure())
             case "rank-died":
-                self._blame(report, ray_node)
+                self._blame(report)
 
-    def _blame(self, report: Report, ray_node: RayNode) -> None:
+    def _explained(self, failure: RuntimeFailure) -> RuntimeFailure:
+        error = self.ray_node.engine_error() if failure.cause is Cause.EngineFailed else ""
+        return RuntimeFailure(failure.cause, f"the engine didn't start: {error}") if error else failure
+
+    def _blame(self, report: Report) -> None:
         """A rank of this pod ends it now; another pod's rank is told by status and gets to end first."""
         self.status.ready = False
         if report.ranks == [0]:
-            print(ray_node.dying_words(report.pid), file=sys.stderr)  # noqa: T201 - the log of a container
+            print(self.ray_node.dying_words(report.pid), file=sys.stderr)  # noqa: T201 - the log of a container
             raise RuntimeFailure(
                 Cause.WorkerDied, f"the engine's process {report.pid} on rank 0 died: {report.message}"
             )
         rank = report.ranks[0] if report.ranks else None
         self.status.update(failed_rank=rank, failed_pid=report.pid, message=report.message)
         self.blamed = RuntimeFailure(Cause.EngineFailed, f"rank {rank}'s engine process died: {report.message}")
-        self.blamed_since = time.monotonic()
 
     def _check_time(self) -> None:
-        if self.blamed is not None:
-            if time.monotonic() > self.blamed_since + HEAD_START:
-                raise self.blamed
-            return
         waited = time.monotonic() - self.began
         phase = self.status.status.phase
         if phase is Phase.JOINED and waited > self.config.join_timeout_seconds:
@@ -125,11 +128,10 @@ class Leader:
             raise RuntimeFailure(Cause.EngineFailed, f"the engine doesn't answer {waited:.0f} s after the start")
 
     def _check_canary(self) -> None:
-        if self.canary is None:
+        if self.canary is None or self.blamed is not None:
             return
         if self.canary.failure:
             self.blamed = RuntimeFailure(Cause.EngineFailed, f"the engine stopped answering: {self.canary.failure}")
-            self.blamed_since = time.monotonic()
             self.status.ready = False
         elif self.canary.alive and not self.status.ready:
             self.status.update(phase=Phase.SERVING)

@@ -1,6 +1,7 @@
 """One node of the group's Ray cluster: the ``ray start`` command, its environment, and whether its daemons live."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,10 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """Nothing but small control messages goes through Ray's object store: tensors go through NCCL or gloo."""
 DAEMONS = {True: ("gcs_server", "raylet"), False: ("raylet",)}
 """Process names of what must live, on the head and elsewhere."""
+_ENGINE_ERROR = re.compile(
+    r"^\(EngineCore.*? ERROR .*?\[core\.py:\d+\] ((?:\w+\.)*\w*(?:Error|Exception|Failure)\b.*)$", re.M
+)
+"""The last line of a traceback that the engine core logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +167,12 @@ class RayNode:
         """End what a failed ``start`` left, so that the next one begins afresh."""
         self._children.end_all(grace=2)
         shutil.rmtree(self._node.work / "ray", ignore_errors=True)
+
+    def engine_error(self) -> str:
+        """What the engine core died of. vLLM tells its caller only to look for it in the log, so that is done here."""
+        logs = (self._node.work / "ray").glob("session_*/logs/worker-*.err")
+        errors = [match[1] for path in logs for match in _ENGINE_ERROR.finditer(path.read_text(errors="replace"))]
+        return errors[-1] if errors else ""
 
     def dying_words(self, pid: int, lines: int = 20) -> str:
         """The last lines that a Ray worker process of this node wrote to its standard error."""

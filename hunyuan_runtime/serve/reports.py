@@ -42,6 +42,8 @@ class ReportReader:
         if not select.select([self._fd], [], [], timeout)[0]:
             return []
         chunk = os.read(self._fd, 65536)
+        if not chunk:  # the driver is gone and could not say why
+            return [Report.failure(RuntimeFailure(Cause.RayFailed, "the driver beside Ray ended without a word"))]
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         return [Report.model_validate_json(line) for line in lines]
 

@@ -21,7 +21,7 @@ def run(script: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return bool(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
 
 
 def test_orphans_are_adopted_and_ended_with_the_rest(tmp_path: Path) -> None:
