@@ -16,11 +16,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* A tag of digits alone is a number to --set, and would be written as 2.0261124e+07. */}}
+{{- define "hunyuan-operator.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{ .Values.image.repository }}:{{ kindIs "string" $tag | ternary $tag (int64 $tag) }}
+{{- end }}
+
 {{/* Everything that the operator does outside its own namespace, and nothing more. */}}
 {{- define "hunyuan-operator.rules" -}}
 - apiGroups: [hunyuan.dev]
   resources: [hunyuandeployments]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [hunyuan.dev]
   resources: [hunyuandeployments/status]
   verbs: [patch]

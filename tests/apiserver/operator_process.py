@@ -1,0 +1,148 @@
+"""The operator as a process beside a real API server, with exactly the rights that the chart gives it.
+
+The chart is installed with no replica: its service account's token is all that the process has.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests import cluster as testbed
+from tests import stack
+
+NAME = "hunyuan-operator"
+STARTED = 60
+"""Seconds that a start may take on a busy machine; a standby waits up to 15 of them for an abandoned Lease."""
+
+
+def install(cluster: testbed.Cluster) -> None:
+    cluster.helm(
+        "upgrade", "--install", NAME, str(stack.ROOT / "charts/hunyuan-operator"), "--skip-crds",
+        "--namespace", stack.SYSTEM_NAMESPACE, "--create-namespace", "--set", "replicas=0,runtimeImage=runtime:test",
+    )  # fmt: skip
+
+
+def kubeconfig(cluster: testbed.Cluster, folder: Path) -> Path:
+    """The cluster's kubeconfig with the operator's token in place of the user."""
+    config: dict[str, Any] = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--minify"))
+    token = cluster.kubectl("-n", stack.SYSTEM_NAMESPACE, "create", "token", NAME, "--duration=2h").strip()
+    config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token}}]
+    path = folder / "operator.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass
+class OperatorProcess:
+    kubeconfig: Path
+    identity: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=_free_port)
+    liveness_port: int = field(default_factory=_free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def log(self) -> str:
+        return self._log_path.read_text()
+
+    @property
+    def _log_path(self) -> Path:
+        return self.kubeconfig.parent / f"{self.identity}.log"
+
+    def start(self) -> None:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "KUBECONFIG": str(self.kubeconfig),
+            "HUNYUAN_RUNTIME_IMAGE": "runtime:test",
+            "POD_NAMESPACE": stack.SYSTEM_NAMESPACE,
+            "POD_NAME": self.identity,
+            **self.env,
+        }
+        ports = ["--port", str(self.port), "--liveness-port", str(self.liveness_port)]
+        with self._log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "hunyuan_operator", *ports], env=environment, stdout=log, stderr=log
+            )
+
+    def wait_ready(self) -> None:
+        stack.wait_until(f"{self.identity} is ready", self.is_ready, timeout=STARTED, state=lambda: self.log)
+
+    def wait_leading(self) -> None:
+        stack.wait_until(f"{self.identity} leads", self.leads, timeout=STARTED, state=lambda: self.log)
+
+    def is_ready(self) -> bool:
+        return self.get("readyz", self.port)[0] == 200
+
+    def is_alive(self) -> bool:
+        return self.get("healthz", self.liveness_port)[0] == 200
+
+    def leads(self) -> bool:
+        return self.metrics().get("hunyuan_operator_leader") == 1.0
+
+    def metrics(self) -> dict[str, float]:
+        """Value by name with labels; empty while nothing answers."""
+        lines = self.get("metrics", self.port)[1].splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def writes(self) -> dict[str, float]:
+        """Requests that write, without those for the Lease (the only PUT)."""
+        prefix = "hunyuan_operator_api_requests_total"
+        found = {name: value for name, value in self.metrics().items() if name.startswith(prefix)}
+        return {name: value for name, value in found.items() if 'method="GET"' not in name and "PUT" not in name}
+
+    def get(self, path: str, port: int) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def terminate(self) -> tuple[int, float]:
+        """SIGTERM; the exit code, and how many seconds it took."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> tuple[int, float]:
+        assert self.process is not None
+        begin = time.monotonic()
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=30)
+        self.process = None
+        return code, time.monotonic() - begin
+
+
+@contextmanager
+def running(kubeconfig: Path, identity: str, **env: str) -> Iterator[OperatorProcess]:
+    """A process that is ready, and is ended at the end if it still runs."""
+    operator = OperatorProcess(kubeconfig, identity, env)
+    operator.start()
+    try:
+        operator.wait_ready()
+        yield operator
+    finally:
+        if operator.process is not None:
+            operator.terminate()
