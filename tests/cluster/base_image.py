@@ -42,4 +42,5 @@ def ensure(progress: Callable[[str], None]) -> str:
         run("tar", "--create", "--numeric-owner", *left_out, f"--file={context}/root.tar", f"--directory={root}", ".")
         (context / "Dockerfile").write_text(_DOCKERFILE)
         buildah.build(name, context, file=context / "Dockerfile", arguments={})
+    buildah.remove_others(name)
     return name

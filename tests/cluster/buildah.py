@@ -1,10 +1,12 @@
 """Building images with buildah, in a storage of the test bed's own below the cache folder."""
 
+import fcntl
 import json
 import os
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,16 +100,34 @@ def image(reference: str) -> BuiltImage:
     return BuiltImage(config.encode(), tuple(reversed(chain)))
 
 
-def remove(*names: str) -> None:
-    """Remove images by name; what others are made of stays."""
-    for name in names:
+def remove_others(*names: str) -> None:
+    """Of each name's repository, keep only that image; what other images are made of stays, without a name."""
+    for name in superseded(references(), names):
         _buildah("rmi", "--force", name)
 
 
+def superseded(present: Iterable[str], current: Iterable[str]) -> list[str]:
+    """The images that are of the same repository as a current one, under another tag."""
+    repositories = tuple(name.partition(":")[0] + ":" for name in current)
+    return sorted(name for name in set(present) - set(current) if name.startswith(repositories))
+
+
 def prune() -> None:
-    """Remove the steps of earlier builds that no named image is made of, and containers that a killed build left."""
+    """Remove the steps of earlier builds that no named image is made of, and containers that a killed build left.
+
+    Only for a caller that is :func:`alone`: it ends builds that run.
+    """
     _buildah("rm", "--all")
     _buildah("rmi", "--prune")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold the storage against other processes of the test bed. The lock goes with its process, however that ends."""
+    STORAGE.mkdir(parents=True, exist_ok=True)
+    with (STORAGE / "test-bed.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _stored(kind: str) -> list[dict[str, Any]]:

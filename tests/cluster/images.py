@@ -66,8 +66,9 @@ def content_hash(root: Path, paths: Iterable[str], *more: str) -> str:
 
 def ensure(progress: Progress) -> Images:
     """Have both images in the builder's storage, and return their names; only what changed is built."""
-    base = base_image.ensure(progress)
-    return Images(operator=_ensure(OPERATOR, base, progress), serve=_ensure(SERVE, base, progress))
+    with buildah.alone():
+        base = base_image.ensure(progress)
+        return Images(operator=_ensure(OPERATOR, base, progress), serve=_ensure(SERVE, base, progress))
 
 
 def load_into(node: Node, images: Images, progress: Progress) -> None:
@@ -87,28 +88,24 @@ def load_into(node: Node, images: Images, progress: Progress) -> None:
 
 def _ensure(recipe: Recipe, base: str, progress: Progress) -> str:
     dependencies = content_hash(ROOT, recipe.dependencies, base)
-    code = content_hash(ROOT, PROJECT, dependencies)
-    # Named, so that the large layer of an earlier lock file can be told from the current one.
+    # Named as well, so that the large layer of an earlier lock can be told from the current one.
     layer = f"{recipe.repository}-dependencies:{dependencies}"
-    reference = f"{recipe.repository}:{code}"
-    for name, target in ((layer, "dependencies"), (reference, "")):
-        if name in buildah.references():
-            continue
-        progress(f"building {name}")
-        begin = time.monotonic()
-        arguments = recipe.arguments(base)
-        buildah.build(name, ROOT, file=ROOT / recipe.dockerfile, target=target, arguments=arguments)
-        progress(f"built {name}: {buildah.image(name).size / 1e9:.1f} GB, {_took(begin)}")
-    _remove_earlier(recipe, {layer, reference})
+    reference = f"{recipe.repository}:{content_hash(ROOT, PROJECT, dependencies)}"
+    if layer not in buildah.references():
+        _build(layer, recipe, base, progress, target="dependencies")
+        buildah.remove_others(layer, reference)
+        buildah.prune()
+    if reference not in buildah.references():
+        _build(reference, recipe, base, progress)
+        buildah.remove_others(reference)
     return reference
 
 
-def _remove_earlier(recipe: Recipe, current: set[str]) -> None:
-    own = (f"{recipe.repository}:", f"{recipe.repository}-dependencies:")
-    earlier = {name for name in buildah.references() if name.startswith(own)} - current
-    buildah.remove(*sorted(earlier))
-    if any(name.startswith(own[1]) for name in earlier):
-        buildah.prune()
+def _build(name: str, recipe: Recipe, base: str, progress: Progress, target: str = "") -> None:
+    progress(f"building {name}")
+    begin = time.monotonic()
+    buildah.build(name, ROOT, file=ROOT / recipe.dockerfile, target=target, arguments=recipe.arguments(base))
+    progress(f"built {name}: {buildah.image(name).size / 1e9:.1f} GB, {_took(begin)}")
 
 
 def _present(node: Node, repository: str) -> set[str]:

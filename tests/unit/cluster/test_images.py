@@ -112,6 +112,15 @@ class TestBuildEnvironment:
         assert "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt" in lines
 
 
+def test_only_other_tags_of_the_same_repositories_are_superseded() -> None:
+    present = ["x/serve:1", "x/serve:2", "x/serve-dependencies:1", "x/base:1", "x/operator:1"]
+    assert buildah.superseded(present, ["x/serve:2"]) == ["x/serve:1"]
+    assert buildah.superseded(present, ["x/serve-dependencies:2", "x/serve:2"]) == [
+        "x/serve-dependencies:1",
+        "x/serve:1",
+    ]
+
+
 class TestChainIds:
     def test_the_lowest_layer_is_named_by_itself_and_each_other_by_all_below_it(self) -> None:
         lower, middle = sha256(b"lower"), sha256(b"middle")
