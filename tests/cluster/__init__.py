@@ -5,6 +5,7 @@ kubelet and a kube-proxy of its own. All of it is found again by records on disk
 earlier one ended: ``up`` starts what is missing, ``down`` ends everything.
 """
 
-from tests.cluster.testbed import Cluster, PrerequisitesMissing, down, status, up
+from tests.cluster.prerequisites import PrerequisitesMissing
+from tests.cluster.testbed import Cluster, down, status, up
 
 __all__ = ["Cluster", "PrerequisitesMissing", "down", "status", "up"]

@@ -1,16 +1,15 @@
-"""``python -m tests.cluster``."""
+"""The command line of the test bed: ``python -m tests.cluster``."""
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
 from tests.cluster import packages, testbed
-from tests.cluster.testbed import PrerequisitesMissing
-
-BAD_MACHINE = 2
+from tests.cluster.prerequisites import PrerequisitesMissing
 
 
-@click.group(help=__doc__)
+@click.group(help="A real Kubernetes on this machine, for the demo and the tests.")
 def main() -> None:
     pass
 
@@ -19,39 +18,55 @@ def main() -> None:
 @click.option("--nodes", type=click.IntRange(0, 2), default=2, show_default=True, help="0: the control plane alone.")
 def up(nodes: int) -> None:
     """Start the test bed, or what of it does not run."""
-    testbed.up(nodes)
+    with _clear_errors():
+        testbed.up(nodes)
 
 
 @main.command()
 def down() -> None:
     """End the test bed; caches stay."""
-    testbed.down()
+    with _clear_errors():
+        testbed.down()
 
 
 @main.command()
 def status() -> None:
     """Say what runs."""
-    click.echo(testbed.status())
+    with _clear_errors():
+        click.echo(testbed.status())
 
 
 @main.command("images")
 def build_images() -> None:
-    """Build the operator's and the runtime's image, and load them into nodes that run."""
-    click.echo(testbed.refresh_images())
+    """Build both images from the sources as they are, and load them into the nodes that run."""
+    with _clear_errors():
+        built = testbed.refresh_images()
+        click.echo(f"{built.operator}\n{built.serve}")
 
 
 @main.command("install-packages")
 def install_packages() -> None:
     """Install the Debian packages that are missing."""
-    packages.install_missing(testbed.say)
+    with _clear_errors():
+        packages.install_missing(testbed.say)
+
+
+class _Refused(click.ClickException):
+    """Something about the machine, to be put right before it is tried again."""
+
+    exit_code = 2
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """A failure that the test bed foresees is told in its own words, without a traceback."""
+    try:
+        yield
+    except PrerequisitesMissing as problems:
+        raise _Refused(str(problems)) from problems
+    except (RuntimeError, TimeoutError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
-    try:
-        main(prog_name="python -m tests.cluster")
-    except PrerequisitesMissing as problems:
-        click.echo(str(problems), err=True)
-        sys.exit(BAD_MACHINE)
-    except (RuntimeError, TimeoutError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    main(prog_name="python -m tests.cluster")

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable
 
 from tests.cluster import prerequisites
+from tests.cluster.prerequisites import PrerequisitesMissing
 from tests.cluster.shell import run
 
 
@@ -12,7 +13,8 @@ def install_missing(progress: Callable[[str], None]) -> None:
     """Install what is not there, by apt; nothing is called when nothing is missing.
 
     Raises:
-        RuntimeError: something is missing and can't be installed here.
+        PrerequisitesMissing: something is missing and can't be installed here.
+        RuntimeError: apt failed.
     """
     programs = prerequisites.PROGRAMS | prerequisites.NODE_PROGRAMS
     packages = sorted({package for program, package in programs.items() if not prerequisites.available(program)})
@@ -20,7 +22,9 @@ def install_missing(progress: Callable[[str], None]) -> None:
         return
     names = " ".join(packages)
     if os.geteuid() != 0 or not prerequisites.available("apt-get"):
-        raise RuntimeError(f"These packages are missing, and only root on Debian can install them here: {names}")
+        raise PrerequisitesMissing(
+            f"These packages are missing, and only root on Debian can install them here: {names}"
+        )
     progress(f"installing {names}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]

@@ -32,9 +32,13 @@ NODE_PROGRAMS = {
 }
 """What nodes and their images need on top."""
 
-GO_BUILD_GB = 10
-IMAGES_GB = 30
+GO_BUILD_GB = 8
+IMAGES_GB = 28
 RUNNING_GB = 4
+
+
+class PrerequisitesMissing(Exception):
+    """The machine can't hold the test bed; nothing on it was changed. The message is one sentence a line."""
 
 
 @dataclass(frozen=True, kw_only=True)

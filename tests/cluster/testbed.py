@@ -26,6 +26,7 @@ from tests.cluster.kubectl import Kubectl
 from tests.cluster.mounts import remove_namespace_folder
 from tests.cluster.nodes import Node
 from tests.cluster.paths import ADMIN_KUBECONFIG, CACHE, MODELS, STATE
+from tests.cluster.prerequisites import PrerequisitesMissing
 from tests.cluster.waiting import wait_until
 from tests.stack import Images
 
@@ -33,10 +34,6 @@ NODES = tuple(Node(index) for index in (1, 2))
 GPUS_PER_NODE = 2
 """Declared, not there: two groups of two pods with one GPU each fit on two nodes."""
 _MANIFESTS = Path(__file__).parent / "manifests"
-
-
-class PrerequisitesMissing(Exception):
-    """The machine can't hold the test bed; nothing on it was changed. The message is one sentence a line."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def up(nodes: int = 2, progress: Callable[[str], None] = say) -> Cluster:
     Raises:
         PrerequisitesMissing: before anything was changed.
     """
-    if os.environ.get("CLUSTER") == "existing":
+    if _existing():
         return Cluster(Kubectl(), Images.from_env(os.environ))
     if problems := prerequisites.missing(prerequisites.probe(nodes), nodes):
         raise PrerequisitesMissing("\n".join(problems))
@@ -101,7 +98,7 @@ def up(nodes: int = 2, progress: Callable[[str], None] = say) -> Cluster:
 
 def down(progress: Callable[[str], None] = say) -> None:
     """End the cluster and remove all that it made; caches (programs, images, models) stay."""
-    if not STATE.exists():
+    if _existing() or not STATE.exists():
         return
     with _lock():
         stop([fake_nodes.daemon()])
@@ -121,6 +118,8 @@ def down(progress: Callable[[str], None] = say) -> None:
 
 def status() -> str:
     """One line a component, then the nodes."""
+    if _existing():
+        return Kubectl().kubectl("get", "nodes", "-o", "wide").rstrip()
     daemons = recorded()
     if not daemons:
         return "The test bed does not run."
@@ -195,6 +194,10 @@ def _declare_ready(node: Node, clients: Kubectl) -> None:
     clients.kubectl("wait", "node", node.name, "--for=condition=Ready", "--timeout=90s")
     patch = f'{{"status":{{"capacity":{{"nvidia.com/gpu":"{GPUS_PER_NODE}"}}}}}}'
     clients.kubectl("patch", "node", node.name, "--subresource=status", "--type=merge", "--patch", patch)
+
+
+def _existing() -> bool:
+    return os.environ.get("CLUSTER") == "existing"
 
 
 def _state(running: bool) -> str:

@@ -1,5 +1,7 @@
 """What a machine lacks is said at once, in sentences that tell what to do."""
 
+import os
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -25,7 +27,7 @@ def test_a_machine_that_has_all_lacks_nothing() -> None:
         (replace(FRESH, uid=1000), "Nodes need namespaces", "as root"),
         (replace(FRESH, go=None), "Go 1.26 or newer and here is no Go", "https://go.dev/dl/"),
         (replace(FRESH, go=(1, 19)), "here is Go 1.19", "https://go.dev/dl/"),
-        (replace(FRESH, free_gb=30.4), "44 GB of disk are needed and 30 GB are free", "XDG_CACHE_HOME"),
+        (replace(FRESH, free_gb=30.4), "40 GB of disk are needed and 30 GB are free", "XDG_CACHE_HOME"),
         (replace(FRESH, absent=("runc", "buildah")), "Not installed: runc, buildah", "make packages"),
         (replace(FRESH, busy_ports=(6443,)), "listens on port 6443", "stop it"),
         (replace(FRESH, collisions=("10.0.0.0/8 on tun0",)), "10.0.0.0/8 on tun0", "remove them"),
@@ -52,7 +54,7 @@ def test_cached_programs_need_no_go() -> None:
 
 @pytest.mark.parametrize(
     ("binaries_cached", "images_cached", "nodes", "wanted_gb"),
-    [(False, False, 2, 44), (True, False, 2, 34), (True, True, 2, 4), (False, False, 0, 11), (True, False, 0, 1)],
+    [(False, False, 2, 40), (True, False, 2, 32), (True, True, 2, 4), (False, False, 0, 9), (True, False, 0, 1)],
 )
 def test_the_disk_that_is_wanted_depends_on_what_is_cached(
     binaries_cached: bool, images_cached: bool, nodes: int, wanted_gb: int
@@ -72,12 +74,35 @@ def test_up_refuses_before_it_changes_anything(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(testbed, "_lock", lambda: pytest.fail("went on"))
     with pytest.raises(PrerequisitesMissing, match="run it as root"):
         testbed.up(nodes=2)
+    result = CliRunner().invoke(main, ["up"])
+    assert result.exit_code == 2
+    assert result.output == "Error: Nodes need namespaces and mounts: run it as root, or set CLUSTER=existing.\n"
 
 
 def test_the_command_line_refuses_an_impossible_size() -> None:
     result = CliRunner().invoke(main, ["up", "--nodes", "3"])
     assert result.exit_code == 2
     assert "0<=x<=2" in result.output
+
+
+def test_nothing_is_called_when_no_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prerequisites, "available", lambda program: True)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("called"))
+    assert CliRunner().invoke(main, ["install-packages"]).output == ""
+
+
+def test_missing_packages_that_cannot_be_installed_here_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prerequisites, "available", lambda program: program not in ("runc", "ip"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    result = CliRunner().invoke(main, ["install-packages"])
+    assert result.exit_code == 2
+    assert "only root on Debian can install them here: iproute2 runc" in result.output
+
+
+def test_a_cluster_of_ones_own_is_never_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUSTER", "existing")
+    monkeypatch.setattr(testbed, "_lock", lambda: pytest.fail("went on"))
+    testbed.down()
 
 
 def test_a_cluster_of_ones_own_asks_nothing_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
