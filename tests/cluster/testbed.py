@@ -183,13 +183,15 @@ def _system_images(programs: Path) -> dict[str, Path]:
 def _declare_ready(node: Node, clients: Kubectl) -> None:
     """Wait for the node, and declare its GPUs: what a device plugin does, without devices.
 
-    The declaration is made at each start: it outlives the kubelet's status updates, but not always its restart.
+    The kubelet's status updates keep the declaration, but its registration may set it to zero. So a kubelet that was
+    just started has to have registered first, which only its log tells: a node's object can be an earlier kubelet's.
     """
+    kubelet = node_start.daemons(node)[-1]
     wait_until(
         f"{node.name} has registered",
-        lambda: clients.succeeds("get", "node", node.name),
+        lambda: "Successfully registered node" in kubelet.log.read_text(errors="replace"),
         timeout=90,
-        state=node_start.daemons(node)[-1].log_tail,
+        state=kubelet.log_tail,
     )
     clients.kubectl("wait", "node", node.name, "--for=condition=Ready", "--timeout=90s")
     patch = f'{{"status":{{"capacity":{{"nvidia.com/gpu":"{GPUS_PER_NODE}"}}}}}}'

@@ -96,7 +96,7 @@ def test_missing_packages_that_cannot_be_installed_here_are_named(monkeypatch: p
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     result = CliRunner().invoke(main, ["install-packages"])
     assert result.exit_code == 2
-    assert "only root on Debian can install them here: iproute2 runc" in result.output
+    assert "the packages that are missing: iproute2 runc." in result.output
 
 
 def test_a_cluster_of_ones_own_is_never_ended(monkeypatch: pytest.MonkeyPatch) -> None:
