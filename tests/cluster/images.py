@@ -6,7 +6,7 @@ image that a Deployment notices.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,18 +72,36 @@ def ensure(progress: Progress) -> Images:
 
 
 def load_into(node: Node, images: Images, progress: Progress) -> None:
-    """Give the node both images, and take earlier ones from it; what it has already costs a second.
+    """Give the node both images, and take earlier ones from it that no container is of; a second, if it has them.
 
-    Told each time, because a restarted containerd forgets for the kubelet the images whose layers' archives it lacks.
+    It is told each time: a restarted containerd does not offer the kubelet images whose layers' archives it lacks.
     """
     for recipe, reference in ((OPERATOR, images.operator), (SERVE, images.serve)):
         begin = time.monotonic()
-        before = _present(node, recipe.repository)
+        new = reference not in _present(node)
         handover.hand_over(node, buildah.image(reference), (reference, recipe.alias))
-        if earlier := sorted(before - {reference, recipe.alias}):
-            node.ctr("images", "remove", *earlier)
-        if reference not in before:
+        if new:
             progress(f"{node.name} has {reference} ({_took(begin)})")
+    used = {line.split()[1] for line in node.ctr("containers", "list").splitlines()[1:]}
+    earlier = superseded(_present(node), {images.operator, images.serve, OPERATOR.alias, SERVE.alias}, used)
+    if earlier:
+        node.ctr("images", "remove", *earlier)
+
+
+def superseded(present: Mapping[str, str], current: Collection[str], used: Collection[str]) -> list[str]:
+    """Which of a node's images can go.
+
+    Args:
+        present: name → digest. The kubelet's side gives each image a second name, the digest of its configuration.
+        current: the names that stay.
+        used: the names that containers were made from, running or not.
+    """
+    own = tuple(f"{recipe.repository}:" for recipe in (OPERATOR, SERVE))
+    in_use = {present.get(name) for name in used}
+    old = {name for name, digest in present.items() if name.startswith(own) and digest not in in_use} - set(current)
+    named = {digest for name, digest in present.items() if not name.startswith("sha256:") and name not in old}
+    nameless = {name for name, digest in present.items() if name.startswith("sha256:") and digest not in named | in_use}
+    return sorted(old | nameless)
 
 
 def _ensure(recipe: Recipe, base: str, progress: Progress) -> str:
@@ -108,9 +126,10 @@ def _build(name: str, recipe: Recipe, base: str, progress: Progress, target: str
     progress(f"built {name}: {buildah.image(name).size / 1e9:.1f} GB, {_took(begin)}")
 
 
-def _present(node: Node, repository: str) -> set[str]:
-    """The node's images of a repository."""
-    return {name for name in node.ctr("images", "list", "--quiet").split() if name.startswith(f"{repository}:")}
+def _present(node: Node) -> dict[str, str]:
+    """The node's images: name → digest."""
+    lines = [line.split() for line in node.ctr("images", "list").splitlines()[1:]]
+    return {name: digest for name, _type, digest, *_ in lines}
 
 
 def _files(root: Path, paths: Iterable[str]) -> Iterator[Path]:

@@ -121,6 +121,31 @@ def test_only_other_tags_of_the_same_repositories_are_superseded() -> None:
     ]
 
 
+class TestWhatANodeCanLose:
+    CURRENT = ("localhost/hunyuan-serve:2", "localhost/hunyuan-serve:dev")
+    PRESENT = {  # noqa: RUF012 - read only
+        "localhost/hunyuan-serve:1": "sha256:one",
+        "localhost/hunyuan-serve:2": "sha256:two",
+        "localhost/hunyuan-serve:dev": "sha256:two",
+        "localhost/pause:1": "sha256:pause",
+        "sha256:config-of-zero": "sha256:zero",
+        "sha256:config-of-one": "sha256:one",
+        "sha256:config-of-two": "sha256:two",
+        "sha256:config-of-pause": "sha256:pause",
+    }
+
+    def test_earlier_images_with_the_second_name_that_the_kubelets_side_gave_them(self) -> None:
+        assert images.superseded(self.PRESENT, self.CURRENT, used=()) == [
+            "localhost/hunyuan-serve:1",
+            "sha256:config-of-one",
+            "sha256:config-of-zero",
+        ]
+
+    @pytest.mark.parametrize("used", ["localhost/hunyuan-serve:1", "sha256:config-of-one"])
+    def test_not_one_that_a_container_is_made_from_since_a_restart_needs_it(self, used: str) -> None:
+        assert images.superseded(self.PRESENT, self.CURRENT, used=(used,)) == ["sha256:config-of-zero"]
+
+
 class TestChainIds:
     def test_the_lowest_layer_is_named_by_itself_and_each_other_by_all_below_it(self) -> None:
         lower, middle = sha256(b"lower"), sha256(b"middle")
