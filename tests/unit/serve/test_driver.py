@@ -33,7 +33,7 @@ def die(monkeypatch: pytest.MonkeyPatch) -> Any:
         {"NodeID": "node-a", "Resources": {"hunyuan-rank-0": 1.0}},
         {"NodeID": "node-b", "Resources": {"hunyuan-rank-1": 1.0, "GPU": 8.0}},
     ]
-    monkeypatch.setattr(driver.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
 
     def die(*actors: dict[str, Any]) -> None:
         monkeypatch.setattr(driver, "actors", lambda **_: dict(enumerate(actors)))
@@ -98,8 +98,8 @@ def test_the_replica_is_held_on_the_leaders_node_and_every_gpu_gets_a_bundle(
             return "app"
 
     monkeypatch.setattr(driver, "Engine", Deployment)
-    monkeypatch.setattr(driver.serve, "start", lambda **given: started.update(given))
-    monkeypatch.setattr(driver.serve, "run", lambda app, **given: (app, given))
+    monkeypatch.setattr("ray.serve.start", lambda **given: started.update(given))
+    monkeypatch.setattr("ray.serve.run", lambda app, **given: (app, given))
     config: Any = type("Config", (), {"nodes": 2, "gpus_per_node": 2})
     assert driver.start_serve(config) == ("app", {"name": "hunyuan", "route_prefix": "/"})
     assert started == {"http_options": {"host": "0.0.0.0", "port": int(Port.API)}}
