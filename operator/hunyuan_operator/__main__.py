@@ -9,6 +9,8 @@ import click
 
 from hunyuan_operator.settings import Settings
 
+logger = logging.getLogger("hunyuan_operator")
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--port", default=8080, show_default=True, help="Port of /metrics and /readyz.")
@@ -29,8 +31,11 @@ def main(port: int, liveness_port: int) -> None:
     logs.configure(settings.log_level, settings.log_format)
     try:
         asyncio.run(app.run(settings, port, liveness_port))
+    except app.EXPECTED_ENDS as error:
+        logger.error("the operator ends: %s", error)
+        sys.exit(1)
     except Exception:
-        logging.getLogger("hunyuan_operator").exception("the operator ends; a new start begins from a clean slate")
+        logger.exception("the operator ends by a defect")
         sys.exit(1)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import kopf
 
 from hunyuan_operator import handlers, login, web
+from hunyuan_operator.cluster.answers import NotFound
 from hunyuan_operator.cluster.client import ApiClient
 from hunyuan_operator.cluster.events import Recorder
 from hunyuan_operator.cluster.kube import KubeCluster, runtime_session
@@ -26,7 +27,7 @@ from hunyuan_operator.cluster.lease import Lease
 from hunyuan_operator.cluster.port import Key
 from hunyuan_operator.controller import RESYNC, Controller
 from hunyuan_operator.errors import ClusterError, Unavailable
-from hunyuan_operator.leader import Elector, Time
+from hunyuan_operator.leader import Elector, LeaseLost, Time
 from hunyuan_operator.metrics import Metrics
 from hunyuan_operator.reconcile import reconcile
 from hunyuan_operator.settings import Settings
@@ -44,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 class WatchEnded(Exception):
     """kopf gave up: without watches the caches go stale."""
+
+
+EXPECTED_ENDS = (ClusterError, LeaseLost, WatchEnded, kopf.LoginError)
+"""What may end the operator without being a defect of it: the next start begins from a clean slate."""
 
 
 class Operator:
@@ -116,6 +121,8 @@ class Operator:
             try:
                 await self._cluster.sync(self._settings.watch_namespaces)
                 self.synced = True
+            except NotFound as error:
+                raise Unavailable(f"HunyuanDeployments can't be listed: is their CRD installed? ({error})") from error
             except Unavailable as error:
                 logger.warning("can't list yet, again in %.0f s: %s", _RETRY, error)
                 await asyncio.sleep(_RETRY)

@@ -110,7 +110,6 @@ class Elector:
 
     async def _try(self) -> bool:
         """One attempt to take or renew the Lease."""
-        started = self._time.monotonic()
         try:
             lease = await self._store.read()
             if lease is not None:
@@ -118,6 +117,7 @@ class Elector:
                 if self._held_by_another():
                     return False
             version = lease["metadata"]["resourceVersion"] if lease is not None else ""
+            started = self._time.monotonic()
             self._look(await self._store.write(self._spec(), version))
         except ClusterError:
             return False

@@ -9,6 +9,10 @@ from hunyuan_operator.cluster.kinds import LEASE
 from hunyuan_operator.observe.manifest import Manifest
 
 
+_TIMEOUT = 5.0
+"""Seconds; half of the time that a leader has for a renewal, so that one lost answer doesn't end it."""
+
+
 class Lease:
     def __init__(self, client: ApiClient, namespace: str, name: str) -> None:
         self._client = client
@@ -17,7 +21,8 @@ class Lease:
 
     async def read(self) -> Manifest | None:
         try:
-            return await self._client.json(Call(method="GET", path=LEASE.path(self._namespace, self._name)))
+            path = LEASE.path(self._namespace, self._name)
+            return await self._client.json(Call(method="GET", path=path, timeout=_TIMEOUT))
         except NotFound:
             return None
 
@@ -31,4 +36,5 @@ class Lease:
             metadata["resourceVersion"] = version
         body = {"apiVersion": LEASE.api_version, "kind": LEASE.name, "metadata": metadata, "spec": dict(spec)}
         method, name = ("PUT", self._name) if version else ("POST", "")
-        return await self._client.json(Call(method=method, path=LEASE.path(self._namespace, name), body=body))
+        path = LEASE.path(self._namespace, name)
+        return await self._client.json(Call(method=method, path=path, body=body, timeout=_TIMEOUT))

@@ -24,7 +24,11 @@ class FakeStore:
 
     async def read(self) -> Mapping[str, Any] | None:
         await self._answer()
+        await self.slow_read()
         return self.lease
+
+    async def slow_read(self) -> None:
+        """Nothing to wait for, unless a test says so."""
 
     async def write(self, spec: Mapping[str, Any], version: str) -> Mapping[str, Any]:
         await self._answer()
@@ -142,6 +146,21 @@ async def test_a_holder_that_released_is_followed_within_a_retry() -> None:
     assert (world.holder, first.leads) == ("", False)
     await world.pass_time(2)
     assert second.leads
+    task.cancel()
+
+
+async def test_a_lease_that_was_long_in_coming_counts_from_its_writing() -> None:
+    world = World()
+    elector = world.elector("a")
+
+    async def half_a_minute() -> None:
+        world.seconds += 30
+
+    world.store.slow_read = half_a_minute  # type: ignore[method-assign]  # an API server that comes back from a stall
+    task = await started(world, elector)
+    world.store.slow_read = lambda: asyncio.sleep(0)  # type: ignore[method-assign]
+    await world.pass_time(8)
+    assert (elector.leads, task.done()) == (True, False)
     task.cancel()
 
 
