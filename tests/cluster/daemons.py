@@ -110,6 +110,11 @@ class Daemon:
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def has_logged(self, text: str) -> bool:
+        """Whether it has, since its start."""
+        with self.log.open(errors="replace") as lines:
+            return any(text in line for line in lines)
+
     def forget(self) -> None:
         self._record.unlink(missing_ok=True)
 

@@ -22,9 +22,7 @@ def install_missing(progress: Callable[[str], None]) -> None:
         return
     names = " ".join(packages)
     if os.geteuid() != 0 or not prerequisites.available("apt-get"):
-        raise PrerequisitesMissing(
-            f"These packages are missing, and only root on Debian can install them here: {names}"
-        )
+        raise PrerequisitesMissing(f"Only root on Debian can install the packages that are missing: {names}.")
     progress(f"installing {names}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]

@@ -87,6 +87,7 @@ def up(nodes: int = 2, progress: Callable[[str], None] = say) -> Cluster:
         raise PrerequisitesMissing("\n".join(problems))
     begin = time.monotonic()
     with _lock():
+        STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
         programs = binaries.ensure(progress)
         clients = Kubectl(programs, ADMIN_KUBECONFIG)
         network.ensure_bridge()
@@ -105,10 +106,8 @@ def down(progress: Callable[[str], None] = say) -> None:
         for node in NODES:
             node_start.stop_node(node)
             progress(f"{node.name} has ended")
-        daemons = {daemon.name: daemon for daemon in recorded()}
-        etcd = daemons.pop("etcd", None)
-        stop(list(daemons.values()))
-        stop([etcd] if etcd else [])
+        stop([daemon for daemon in recorded() if daemon.name != "etcd"])
+        stop(recorded())
         network.remove_bridge()
         remove_namespace_folder()
         host.restore()
@@ -134,10 +133,11 @@ def status() -> str:
 
 def refresh_images(progress: Callable[[str], None] = say) -> Images:
     """Build the images from what the sources are now, and bring them to the nodes that run."""
-    built = images.ensure(progress)
-    for node in NODES:
-        if node_start.daemons(node)[0].running():
-            images.load_into(node, built, progress)
+    with _lock():
+        built = images.ensure(progress)
+        for node in NODES:
+            if node_start.daemons(node)[0].running():
+                images.load_into(node, built, progress)
     return built
 
 
@@ -189,7 +189,7 @@ def _declare_ready(node: Node, clients: Kubectl) -> None:
     kubelet = node_start.daemons(node)[-1]
     wait_until(
         f"{node.name} has registered",
-        lambda: "Successfully registered node" in kubelet.log.read_text(errors="replace"),
+        lambda: kubelet.has_logged("Successfully registered node"),
         timeout=90,
         state=kubelet.log_tail,
     )
@@ -209,8 +209,6 @@ def _state(running: bool) -> str:
 @contextmanager
 def _lock() -> Iterator[None]:
     """One ``up`` or ``down`` at a time. The lock goes with its process, however that ends."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
     with Path("/run/lock/hunyuan-testbed").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -88,6 +88,14 @@ def test_a_restart_keeps_the_log_of_the_run_before(daemon: Daemon) -> None:
     assert daemon.log.with_suffix(".log.1").read_text() == "started\n"
 
 
+def test_what_was_logged_before_the_start_does_not_count(daemon: Daemon) -> None:
+    daemon.ensure()
+    wait_until("it has printed", lambda: daemon.has_logged("started"), timeout=5)
+    stop([daemon])
+    replace(daemon, command=("sleep", "1000")).ensure()
+    assert not daemon.has_logged("started")
+
+
 def test_the_callers_environment_does_not_reach_a_daemon(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", "/elsewhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://elsewhere")
