@@ -52,7 +52,13 @@ class Images:
 
 
 def install_operator(cluster: Cluster, images: Images) -> None:
-    """``helm upgrade --install`` of the chart; returns when the operator is available."""
+    """``helm upgrade --install`` of the chart; returns when the operator is available.
+
+    An installation that was interrupted is taken back first: helm would wait for its end for ever.
+    """
+    releases = json.loads(cluster.helm("--namespace", SYSTEM_NAMESPACE, "list", "--pending", "--output", "json"))
+    for release in releases:
+        cluster.helm("--namespace", SYSTEM_NAMESPACE, "uninstall", release["name"], "--wait")
     repository, tag = images.operator.rsplit(":", 1)
     cluster.helm(
         "upgrade", "--install", "hunyuan-operator", str(ROOT / "charts/hunyuan-operator"),
