@@ -4,13 +4,15 @@
 set -eu
 cd "$(dirname "$0")/.."
 compile() {
-  .venv/bin/uv pip compile pyproject.toml --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_35 \
+  .venv/bin/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_35 \
     --generate-hashes --no-emit-index-url --no-annotate --override requirements/overrides.txt \
     --custom-compile-command 'make lock' "$@"
 }
-compile --extra operator --output-file requirements/operator.txt
-compile --extra serve-cpu --constraint requirements/operator.txt --output-file requirements/serve-cpu.txt
-compile --extra serve-cuda --output-file requirements/serve-cuda.txt
+compile pyproject.toml --extra operator --output-file requirements/operator.txt
+compile pyproject.toml --extra serve-cpu --constraint requirements/operator.txt --output-file requirements/serve-cpu.txt
+compile pyproject.toml --extra serve-cuda --output-file requirements/serve-cuda.txt
 # What developers and tests use is what the images hold, plus the tools.
-compile --extra operator --extra serve-cpu --extra dev --constraint requirements/operator.txt \
+compile pyproject.toml --extra operator --extra serve-cpu --extra dev --constraint requirements/operator.txt \
   --constraint requirements/serve-cpu.txt --output-file requirements/dev.txt
+# What installs the wheels and builds the project's own in a build step of the images.
+printf 'hatchling\nuv\n' | compile - --constraint requirements/dev.txt --output-file requirements/build.txt

@@ -32,15 +32,22 @@ def ensure(progress: Callable[[str], None]) -> str:
     name = reference()
     if name in buildah.references():
         return name
-    progress("base image: Debian by debootstrap (some minutes)")
+    progress(f"building {name}: Debian by debootstrap, a minute or two")
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="base-") as folder:
         root, context = Path(folder) / "root", Path(folder) / "context"
         context.mkdir()
-        run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root))
+        targets = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Identifier: Packages")
+        run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), mirror(targets))
         left_out = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
         run("tar", "--create", "--numeric-owner", *left_out, f"--file={context}/root.tar", f"--directory={root}", ".")
         (context / "Dockerfile").write_text(_DOCKERFILE)
         buildah.build(name, context, file=context / "Dockerfile", arguments={})
     buildah.remove_others(name)
     return name
+
+
+def mirror(index_targets: str) -> str:
+    """Where this machine's apt gets the suite from, from lines of "site release"; Debian's own where it doesn't say."""
+    sites = (line.split() for line in index_targets.splitlines())
+    return next((site for site, release in sites if release == SUITE), "http://deb.debian.org/debian")

@@ -75,7 +75,7 @@ class TestRecipes:
                 for source in line.replace("${DEVICE}", recipe.device).split()[1:-1]:
                     assert source == "." or any(Path(source).is_relative_to(path) for path in counted), line
 
-    def test_the_build_context_holds_it_and_nothing_else(self, recipe: images.Recipe) -> None:
+    def test_the_build_context_holds_it_and_names_all_that_it_holds(self, recipe: images.Recipe) -> None:
         patterns = (ROOT / ".dockerignore").read_text().splitlines()
         assert "*" in patterns
         kept = [pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!")]
@@ -119,6 +119,15 @@ def test_only_other_tags_of_the_same_repositories_are_superseded() -> None:
         "x/serve-dependencies:1",
         "x/serve:1",
     ]
+
+
+class TestMirror:
+    def test_debian_comes_from_where_the_machine_gets_it(self) -> None:
+        targets = "http://mirror.example/security bookworm-security\nhttp://mirror.example/debian bookworm\n"
+        assert base_image.mirror(targets) == "http://mirror.example/debian"
+
+    def test_a_machine_of_another_release_takes_debians_own(self) -> None:
+        assert base_image.mirror("http://mirror.example/debian trixie\n") == "http://deb.debian.org/debian"
 
 
 class TestWhatANodeCanLose:
