@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.cluster import cgroups, host, network, node_configs
 from tests.cluster.daemons import Daemon, stop
-from tests.cluster.mounts import ensure_namespace_folder, is_mounted
+from tests.cluster.mounts import ensure_namespace_folder, is_mounted, mount_points
 from tests.cluster.network import PODS
 from tests.cluster.nodes import Node
 from tests.cluster.paths import KUBECONFIGS
@@ -95,7 +95,7 @@ def stop_node(node: Node) -> None:
 def _mount(node: Node) -> None:
     """The mount namespace. One that an interrupted start left half made is thrown away."""
     if is_mounted(node.mounts):
-        if str(_LAST) in node.run("findmnt", "--noheadings", "--list", "--output", "TARGET").splitlines():
+        if str(_LAST) in mount_points(node.run("cat", "/proc/self/mountinfo")):
             return
         run("umount", str(node.mounts))
     for name in _OWN_FOLDERS:

@@ -18,15 +18,12 @@ PROGRAMS = {
     "ip": "iproute2",
     "iptables": "iptables",
     "nsenter": "util-linux",
-    "findmnt": "mount",
 }
 """What even the smallest size calls → the Debian package that brings it."""
 NODE_PROGRAMS = {
     "containerd": "containerd",
     "runc": "runc",
     "/usr/lib/cni/ptp": "containernetworking-plugins",
-    "conntrack": "conntrack",
-    "ipset": "ipset",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
 }
