@@ -1,13 +1,14 @@
 """Start and stop of one node."""
 
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
 
 from tests.cluster import cgroups, host, network, node_configs
 from tests.cluster.daemons import Daemon, stop
-from tests.cluster.mounts import ensure_namespace_folder, is_mounted, mount_points
+from tests.cluster.mounts import ensure_namespace_folder, is_mounted
 from tests.cluster.network import PODS
 from tests.cluster.nodes import Node
 from tests.cluster.paths import KUBECONFIGS
@@ -24,7 +25,6 @@ _OWN_FOLDERS = {
 """A node's folder → where its components expect it."""
 _IMAGES = Path("/var/lib/containerd")
 _EMPTY_FOLDERS = (Path("/var/lib/cni"), Path("/run/netns"))
-_LAST = _EMPTY_FOLDERS[-1]
 
 
 def prepare(node: Node, binaries: Path) -> None:
@@ -94,19 +94,22 @@ def stop_node(node: Node) -> None:
 
 def _mount(node: Node) -> None:
     """The mount namespace. One that an interrupted start left half made is thrown away."""
+    complete = node.folder / "mounted"
     if is_mounted(node.mounts):
-        if str(_LAST) in mount_points(node.run("cat", "/proc/self/mountinfo")):
+        if complete.exists():
             return
         run("umount", str(node.mounts))
+    complete.unlink(missing_ok=True)
     for name in _OWN_FOLDERS:
         (node.folder / name).mkdir(parents=True, exist_ok=True)
     node.images.mkdir(parents=True, exist_ok=True)
     node.mounts.touch()
-    script = [f"mount --bind {node.images} {_IMAGES}"]
+    script = [f"mount --bind {shlex.quote(str(node.images))} {_IMAGES}"]
     script += [f"mount --bind {node.folder / name} {place}" for name, place in _OWN_FOLDERS.items()]
     script += [f"mount --make-rshared {_OWN_FOLDERS['kubelet']}"]
     script += [f"mount -t tmpfs tmpfs {folder}" for folder in _EMPTY_FOLDERS]
     run("unshare", f"--mount={node.mounts}", "--propagation=private", "sh", "-euc", "\n".join(script))
+    complete.touch()
 
 
 def _containerd_config(binaries: Path) -> str:
