@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "VLLM_HOST_IP": "127.0.0.1",
     "GLOO_SOCKET_IFNAME": "lo",
     "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # ranks of one machine may have fewer memory nodes than ranks
 }
 CACHE_BYTES = 16 << 20
 

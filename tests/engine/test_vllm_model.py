@@ -1,5 +1,6 @@
 """Hunyuan-Large in vLLM against the same model in transformers, over the shapes that a checkpoint may have."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,24 @@ def damage(checkpoint: Path, folder: Path, tensors: dict[str, torch.Tensor | Non
     return folder
 
 
+def with_cache_scales(checkpoint: Path, folder: Path) -> Path:
+    """A copy that declares an FP8 cache and holds a scale for each layer that owns keys and values."""
+    scales = {f"model.layers.{layer}.self_attn.{kind}_scale": torch.tensor([0.05]) for layer in (0, 2) for kind in "kv"}
+    damage(checkpoint, folder, dict(scales))
+    scheme = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True}
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "compressed-tensors",
+        "format": "dense",
+        "quantization_status": "compressed",
+        "config_groups": {},
+        "ignore": [],
+        "kv_cache_scheme": scheme,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("checkpoints")
@@ -119,6 +138,10 @@ def outcomes(checkpoints: dict[str, Path], tiny: Path, tmp_path_factory: pytest.
     published = checkpoints["as published"]
     for name, tensors in DAMAGE.items():
         trials[name] = Trial(model=str(damage(published, scratch / name.replace(" ", "-"), tensors)), prompts=[[1]])
+    bf16 = {"dtype": "bfloat16", "kv_cache_dtype": "bfloat16"}
+    scaled = with_cache_scales(published, scratch / "scaled")
+    for name, path in (("in bf16", published), ("in bf16, with scales of a cache", scaled)):
+        trials[name] = Trial(model=str(path), prompts=prompts("as published"), options=bf16)
     for name, (shape, options) in RANKS.items():
         trials[name] = Trial(model=str(checkpoints[shape]), prompts=prompts(shape), options=options)
     return run_trials(trials, scratch)
@@ -202,3 +225,9 @@ def test_control_tokens_written_by_a_user_stay_text_in_chat(outcomes: dict[str, 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_checkpoint_is_refused_by_the_tensors_name(name: str, outcomes: dict[str, Outcome]) -> None:
     assert BLAME[name] in outcomes[name].failure
+
+
+def test_scales_of_an_fp8_cache_load_and_leave_a_bf16_cache_alone(outcomes: dict[str, Outcome]) -> None:
+    scaled, plain = outcomes["in bf16, with scales of a cache"], outcomes["in bf16"]
+    assert not scaled.failure, scaled.failure
+    assert scaled.ids == plain.ids
