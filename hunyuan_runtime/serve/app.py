@@ -13,7 +13,6 @@ from typing import Any
 import ray
 from ray import serve
 
-from hunyuan_runtime.serve.checkpoint import check_architecture
 from hunyuan_runtime.serve.front import Front, open_with
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
@@ -40,6 +39,8 @@ class Engine:
         # vLLM's engine core, a process of its own, would else look for a Ray at its default place and start a new one.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         args = parse(arguments)
+        from hunyuan_runtime.serve.architecture import check_architecture  # noqa: PLC0415 - imports torch
+
         check_architecture(Path(args.model))
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state  # noqa: PLC0415 - only in the replica
         from vllm.entrypoints.launchers.api_server.entry import (  # noqa: PLC0415 - likewise
