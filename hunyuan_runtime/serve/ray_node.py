@@ -120,6 +120,8 @@ def environment(node: Node, inherited: Mapping[str, str]) -> dict[str, str]:
         "DASHBOARD_METRIC_PORT": "65536",
         # A slow image or a busy node must not look like a crashed Ray worker.
         "RAY_worker_register_timeout_seconds": "300",
+        # Ray would kill a rank at 95 % of the memory limit; the limit itself is the kernel's and the kubelet's to keep.
+        "RAY_memory_monitor_refresh_ms": "0",
         # The engine is what this pod is for; by default Ray makes its workers yield to everything else.
         "RAY_worker_niceness": "0",
         "RAY_prestart_worker_first_driver": "0",
