@@ -63,6 +63,7 @@ def install_operator(cluster: Cluster, images: Images) -> None:
     cluster.helm(
         "upgrade", "--install", "hunyuan-operator", str(ROOT / "charts/hunyuan-operator"),
         "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m",
+        "--take-ownership",  # of CRDs that were applied by kubectl before
         "--set", f"image.repository={repository},image.tag={tag},runtimeImage={images.serve}",
     )  # fmt: skip
 

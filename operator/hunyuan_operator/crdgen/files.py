@@ -8,8 +8,8 @@ from hunyuan_operator.crdgen.deployment import deployment_crd
 from hunyuan_operator.crdgen.reasons import reasons_page
 
 _HEADER = "# Generated from the models in operator/hunyuan_operator/api by `make generate`; don't edit.\n"
-_FOLDERS = ("crds", "charts/hunyuan-operator/crds")
-"""Helm packages only what lies in the chart, so it has a copy."""
+_FOLDERS = ("crds", "charts/hunyuan-operator/files/crds")
+"""Helm packages only what lies in the chart, so it has a copy: a template of it, since `crds/` is never upgraded."""
 
 
 def generated() -> dict[PurePosixPath, str]:
