@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
+_LAST_WAIT = 10
 
 
 class Stopped(BaseException):
@@ -47,13 +48,17 @@ class Children:
                     _collect(child.pid)
 
     def end_all(self, grace: float = 2) -> None:
-        """SIGTERM to the whole tree, SIGKILL after ``grace`` seconds to what is left; returns when nothing runs."""
+        """SIGTERM to the whole tree, SIGKILL after ``grace`` seconds to what is left; returns when nothing runs.
+
+        A process that the kernel itself holds is given up after a while: this rank's end must not wait for it.
+        """
         _signal(_descendants(), signal.SIGTERM)
         deadline = time.monotonic() + grace
         while (left := _descendants()) and time.monotonic() < deadline:
             self.reap_orphans()
             time.sleep(0.05)
-        while left:
+        given_up = time.monotonic() + _LAST_WAIT
+        while left and time.monotonic() < given_up:
             _signal(left, signal.SIGKILL)
             self.reap_orphans()
             time.sleep(0.05)
