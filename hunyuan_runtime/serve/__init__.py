@@ -1,1 +1,1 @@
-"""What serves a model inside a group's pods: the entry points of its ranks, and what vLLM needs to know Hunyuan-Large."""
+"""What serves a model inside the pods of a group: its ranks' entry points, and what vLLM must know of Hunyuan-Large."""
