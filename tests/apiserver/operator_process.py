@@ -27,21 +27,44 @@ STARTED = 60
 """Seconds that a start may take on a busy machine; a standby waits up to 15 of them for an abandoned Lease."""
 
 
-def install(cluster: testbed.Cluster) -> None:
+def install(cluster: testbed.Cluster) -> str:
+    """The chart without a replica; returns the runtime image, which is an earlier installation's if there is one.
+
+    Another image would be another revision of every deployment that the cluster has, and roll over what the demo left.
+    """
+    image = _runtime_image(cluster) or "runtime:test"
     cluster.helm(
-        "upgrade", "--install", NAME, str(stack.ROOT / "charts/hunyuan-operator"), "--skip-crds",
-        "--namespace", stack.SYSTEM_NAMESPACE, "--create-namespace", "--set", "replicas=0,runtimeImage=runtime:test",
+        "upgrade", "--install", NAME, str(stack.ROOT / "charts/hunyuan-operator"),
+        "--namespace", stack.SYSTEM_NAMESPACE, "--create-namespace", "--reset-then-reuse-values",
+        "--set", f"replicas=0,crds.enabled=false,runtimeImage={image}",
     )  # fmt: skip
+    return image
 
 
-def kubeconfig(cluster: testbed.Cluster, folder: Path) -> Path:
-    """The cluster's kubeconfig with the operator's token in place of the user."""
+def _runtime_image(cluster: testbed.Cluster) -> str:
+    path = '{.items[*].spec.template.spec.containers[0].env[?(@.name=="HUNYUAN_RUNTIME_IMAGE")].value}'
+    selector = f"app.kubernetes.io/name={NAME}"
+    return cluster.kubectl(
+        "-n", stack.SYSTEM_NAMESPACE, "get", "deployments", "-l", selector, "-o", f"jsonpath={path}"
+    ).strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rights:
+    """The cluster's kubeconfig with the operator's token in place of the user, and the image that it gives to pods."""
+
+    kubeconfig: Path
+    image: str
+
+
+def rights(cluster: testbed.Cluster, folder: Path) -> Rights:
+    image = install(cluster)
     config: dict[str, Any] = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--minify"))
     token = cluster.kubectl("-n", stack.SYSTEM_NAMESPACE, "create", "token", NAME, "--duration=2h").strip()
     config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token}}]
     path = folder / "operator.kubeconfig"
     path.write_text(yaml.safe_dump(config))
-    return path
+    return Rights(kubeconfig=path, image=image)
 
 
 def _free_port() -> int:
@@ -55,6 +78,7 @@ def _free_port() -> int:
 class OperatorProcess:
     kubeconfig: Path
     identity: str
+    image: str
     env: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=_free_port)
     liveness_port: int = field(default_factory=_free_port)
@@ -72,7 +96,7 @@ class OperatorProcess:
         environment = {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(self.kubeconfig),
-            "HUNYUAN_RUNTIME_IMAGE": "runtime:test",
+            "HUNYUAN_RUNTIME_IMAGE": self.image,
             "POD_NAMESPACE": stack.SYSTEM_NAMESPACE,
             "POD_NAME": self.identity,
             **self.env,
@@ -136,9 +160,9 @@ class OperatorProcess:
 
 
 @contextmanager
-def running(kubeconfig: Path, identity: str, **env: str) -> Iterator[OperatorProcess]:
+def running(rights: Rights, identity: str, **env: str) -> Iterator[OperatorProcess]:
     """A process that is ready, and is ended at the end if it still runs."""
-    operator = OperatorProcess(kubeconfig, identity, env)
+    operator = OperatorProcess(rights.kubeconfig, identity, rights.image, env)
     operator.start()
     try:
         operator.wait_ready()

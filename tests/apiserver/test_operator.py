@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import yaml
 from tests import cluster as testbed
 from tests import stack
 from tests.apiserver import operator_process
-from tests.apiserver.operator_process import OperatorProcess, running
+from tests.apiserver.operator_process import OperatorProcess, Rights, running
 
 pytestmark = pytest.mark.apiserver
 
@@ -21,14 +20,13 @@ QUIET = 6.0
 
 
 @pytest.fixture(scope="module")
-def kubeconfig(cluster: testbed.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    operator_process.install(cluster)
-    return operator_process.kubeconfig(cluster, tmp_path_factory.mktemp("operator"))
+def rights(cluster: testbed.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Rights:
+    return operator_process.rights(cluster, tmp_path_factory.mktemp("operator"))
 
 
 @pytest.fixture(scope="module")
-def shared(kubeconfig: Path) -> Iterator[OperatorProcess]:
-    with running(kubeconfig, "op-shared") as operator:
+def shared(rights: Rights) -> Iterator[OperatorProcess]:
+    with running(rights, "op-shared") as operator:
         operator.wait_leading()
         yield operator
 
@@ -42,7 +40,7 @@ def restricted(cluster: testbed.Cluster, namespace: str) -> str:
 def tiny(**spec: Any) -> dict[str, Any]:
     """The example, on a GPU that no node has: its pods stay pending, wherever this runs."""
     resource: dict[str, Any] = yaml.safe_load((stack.ROOT / "examples/tiny-deployment.yaml").read_text())
-    resource["spec"]["gpus"] = {"perNode": 1, "resourceName": "example.org/none"}
+    resource["spec"]["gpus"]["resourceName"] = "example.org/none"
     resource["spec"].update(spec)
     return resource
 
@@ -186,10 +184,10 @@ def test_a_restart_writes_nothing_and_notices_what_happened_meanwhile(
 
 
 def test_a_standby_is_ready_and_takes_over(
-    cluster: testbed.Cluster, namespace: str, kubeconfig: Path, shared: OperatorProcess
+    cluster: testbed.Cluster, namespace: str, rights: Rights, shared: OperatorProcess
 ) -> None:
     shared.wait_leading()
-    with running(kubeconfig, "op-standby") as standby:
+    with running(rights, "op-standby") as standby:
         time.sleep(QUIET)
         assert standby.is_ready()
         assert not standby.leads()
@@ -223,10 +221,10 @@ def test_it_ends_at_once_when_another_took_the_lease(cluster: testbed.Cluster, s
 
 
 def test_one_namespace_can_be_all_that_is_watched(
-    cluster: testbed.Cluster, namespace: str, kubeconfig: Path, shared: OperatorProcess
+    cluster: testbed.Cluster, namespace: str, rights: Rights, shared: OperatorProcess
 ) -> None:
     shared.terminate()
-    with running(kubeconfig, "op-elsewhere", WATCH_NAMESPACES="default") as elsewhere:
+    with running(rights, "op-elsewhere", WATCH_NAMESPACES="default") as elsewhere:
         elsewhere.wait_leading()
         create(cluster, namespace, tiny())
         time.sleep(QUIET)
