@@ -8,7 +8,6 @@ from hunyuan_operator.cluster.client import ApiClient, Call
 from hunyuan_operator.cluster.kinds import LEASE
 from hunyuan_operator.observe.manifest import Manifest
 
-
 _TIMEOUT = 5.0
 """Seconds; half of the time that a leader has for a renewal, so that one lost answer doesn't end it."""
 
