@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from hunyuan_cli.plan import plan
+
 
 def emit(result: dict[str, Any], *, as_json: bool, text: str) -> None:
     click.echo(json.dumps(result, ensure_ascii=False) if as_json else text)
@@ -80,6 +82,8 @@ def fail(error: Exception) -> Any:
     click.echo(f"hunyuan: {error}", err=True)
     sys.exit(2)
 
+
+main.add_command(plan)
 
 if __name__ == "__main__":
     main()

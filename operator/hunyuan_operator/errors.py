@@ -4,12 +4,16 @@
 
     OperatorError
     ├── InvalidSpec          the object can't be understood: only a change of it helps
-    ├── InvalidTopology      the ranks can't be laid out on nodes as asked: only a change of the spec helps
+    ├── Unplannable          there is no way to run what is asked for: only a change of the spec helps
+    │   ├── InvalidTopology  the ranks can't be laid out on nodes, or don't split the model evenly
+    │   └── DoesNotFit       the GPUs have too little memory
     └── ClusterError         a request to the API server failed
         ├── Conflict         our picture is old, or the name is taken: soon
         ├── Unavailable      throttled, overloaded, unreachable: with back-off
         └── Refused          quota, permission, admission, validation: slowly, and status says it
 """
+
+from typing import ClassVar
 
 from hunyuan_operator.api.reasons import Reason
 
@@ -22,8 +26,18 @@ class InvalidSpec(OperatorError):
     """The message names the field."""
 
 
-class InvalidTopology(OperatorError):
-    """The message has a way out."""
+class Unplannable(OperatorError):
+    """The message has a way out; ``reason`` is how a condition calls it."""
+
+    reason: ClassVar[Reason]
+
+
+class InvalidTopology(Unplannable):
+    reason = Reason.INVALID_TOPOLOGY
+
+
+class DoesNotFit(Unplannable):
+    reason = Reason.DOES_NOT_FIT
 
 
 class ClusterError(OperatorError):

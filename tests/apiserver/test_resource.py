@@ -28,7 +28,7 @@ STATUS: dict[str, Any] = {
     "url": "http://hy.ns.svc:8000/v1",
     "conditions": [READY],
     "groupStatuses": [{"index": 0}],
-    "plan": {"nodes": 2, "tensorParallel": 8, "pipelineParallel": 2},
+    "plan": {"nodes": 2, "tensorParallel": 8, "pipelineParallel": 2, "weightBytesPerGpu": 48703920640},
 }
 
 

@@ -51,6 +51,11 @@ def image(**fields: Any) -> dict[str, Any]:
     return hyd(model={"image": {"reference": "registry.example/models/hunyuan:1"} | fields})
 
 
+def shaped(**fields: Any) -> dict[str, Any]:
+    shape = {"numHiddenLayers": 4, "hiddenSize": 1280, "intermediateSize": 256, "vocabSize": 768}
+    return hyd(model=MODEL | {"architecture": shape | {"numAttentionHeads": 16} | fields})
+
+
 ACCEPTED = {
     "the least": hyd(),
     "a folder in a volume": pvc(claimName="models.ssd-1", path="a/b..c/..d"),
@@ -74,6 +79,8 @@ ACCEPTED = {
     "no runtime image": hyd(runtime={"image": ""}),
     "node labels": hyd(scheduling={"nodeSelector": {"gpu.example/kind": "H20", "empty": ""}}),
     "a priority": hyd(scheduling={"priorityClassName": "system-node-critical"}),
+    "another architecture": shaped(numKeyValueHeads=8),
+    "heads of an own width": shaped(numAttentionHeads=3, headDim=80),
     "no groups": hyd(groups=0),
     "all that the engine has": hyd(
         engine={"maxNumSeqs": 4096, "gpuMemoryUtilization": 1, "kvCacheDtype": "fp8"},
@@ -116,6 +123,14 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (image(reference="a b"), "spec.model.image.reference", IMAGE),
     (image(path="/models"), "spec.model.image.path", ABSOLUTE),
     (image(path=".."), "spec.model.image.path", PARENT),
+    (shaped(hiddenSize=None), "spec.model.architecture.hiddenSize", "Required value"),
+    (shaped(moeTopk=0), "spec.model.architecture.moeTopk", "greater than or equal to 1"),
+    (
+        shaped(numAttentionHeads=3),
+        "spec.model.architecture.hiddenSize",
+        "must be a multiple of numAttentionHeads, unless headDim is set",
+    ),
+    (shaped(numKeyValueHeads=3), "spec.model.architecture.numKeyValueHeads", "must divide numAttentionHeads"),
     (hyd(quantization="int4"), "spec.quantization", 'supported values: "bf16", "int8", "fp8"'),
     (hyd(maxModelLen=15), "spec.maxModelLen", "greater than or equal to 16"),
     (hyd(maxModelLen="4k"), "spec.maxModelLen", "must be of type integer"),

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.cluster
 
 NAME = "wrong"
 EXAMPLE = stack.ROOT / "examples/tiny-deployment.yaml"
+TINY = yaml.safe_load(EXAMPLE.read_text())["spec"]["model"]
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_a_model_that_cannot_be_loaded_stalls_with_its_reason_and_frees_its_gpus
     reason: str,
     words: list[str],
 ) -> None:
-    submit(model={"pvc": {"claimName": "models", "path": path_of(models)}})
+    submit(model=TINY | {"pvc": {"claimName": "models", "path": path_of(models)}})
     stalled = stack.wait_condition(cluster, NAME, NAMESPACE, ("Stalled", "True"), timeout=180)
     found = stack.condition(stalled, "Stalled")
     print(found)
@@ -99,10 +100,22 @@ def test_a_model_that_cannot_be_loaded_stalls_with_its_reason_and_frees_its_gpus
     stack.wait_until("its pods are gone", lambda: not made(cluster, "pods"), timeout=120)
 
 
+def test_a_model_that_does_not_fit_is_refused_before_any_pod_exists(
+    cluster: testbed.Cluster, submit: Callable[..., str]
+) -> None:
+    submit(model={"pvc": TINY["pvc"]})  # which says nothing of its shape, so that Hunyuan-Large's is planned for
+    stalled = stack.wait_condition(cluster, NAME, NAMESPACE, ("Stalled", "True"), timeout=60)
+    found = stack.condition(stalled, "Degraded")
+    print(found)
+    assert (found["status"], found["reason"]) == ("True", "DoesNotFit")
+    assert "Smallest change that fits: " in found["message"]
+    assert not made(cluster, "pods")
+
+
 def test_more_gpus_than_any_node_has_stays_pending_and_says_so(
     cluster: testbed.Cluster, submit: Callable[..., str]
 ) -> None:
-    submit(gpus={"perNode": 16}, parallelism={"tensor": 16})
+    submit(gpus={"perNode": 4}, parallelism={"tensor": 2, "pipeline": 2})
     waiting = stack.wait_condition(cluster, NAME, NAMESPACE, ("Scheduled", "False"), timeout=60)
     found = stack.condition(waiting, "Scheduled")
     print(found)

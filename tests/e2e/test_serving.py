@@ -48,7 +48,7 @@ def test_the_group_is_one_ray_cluster_of_two_pods_on_two_nodes(cluster: testbed.
     found = pods(cluster)
     assert [pod["metadata"]["labels"]["hunyuan.dev/rank"] for pod in found] == ["0", "1"]
     assert len({pod["spec"]["nodeName"] for pod in found}) == 2
-    assert ready["status"]["plan"] == {"nodes": 2, "tensorParallel": 2, "pipelineParallel": 1}
+    assert ready["status"]["plan"].items() >= {"nodes": 2, "tensorParallel": 2, "pipelineParallel": 1}.items()
 
 
 def test_no_container_is_root_or_can_write_its_image(cluster: testbed.Cluster, ready: Object) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from hunyuan_operator.api.architecture import HUNYUAN_LARGE, Architecture
 from hunyuan_operator.api.base import Model
 from hunyuan_operator.api.deployment_status import (
     Condition,
@@ -19,6 +20,7 @@ from hunyuan_operator.api.deployment_status import (
     PlanStatus,
 )
 from hunyuan_operator.api.engine_args import ExtraArgs
+from hunyuan_operator.api.quantities import parse_quantity
 from hunyuan_operator.api.validation import (
     DURATION,
     Duration,
@@ -35,6 +37,8 @@ from hunyuan_operator.errors import InvalidSpec
 from hunyuan_runtime.config import Quantization
 
 __all__ = [
+    "HUNYUAN_LARGE",
+    "Architecture",
     "Backoff",
     "Condition",
     "Engine",
@@ -90,6 +94,10 @@ class ModelSource(Model):
     served_name: str = Field(
         default="", max_length=253, description="Model name in the OpenAI API; the resource's own name if empty"
     )
+    architecture: Architecture | None = Field(
+        default=None,
+        description="Shape of the model, for the plan of memory, where the checkpoint isn't of Hunyuan-Large's",
+    )
 
     @model_validator(mode="after")
     def _exactly_one_source(self) -> Self:
@@ -104,6 +112,10 @@ class Gpus(Model):
     per_node: int = Field(default=8, ge=1, le=16, description="GPUs (and ranks) in each pod")
     memory: Quantity = Field(default="96Gi", description="Memory of one GPU")
     resource_name: ResourceName = Field(default="nvidia.com/gpu", description="Extended resource that is one GPU")
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(parse_quantity(self.memory))
 
 
 class Parallelism(Model):

@@ -61,11 +61,15 @@ class GroupStatus(Model):
 
 
 class PlanStatus(Model):
-    """How each group is laid out."""
+    """How each group is laid out, and what its fullest GPU is expected to hold."""
 
     nodes: int = Field(description="Pods of a group, one a node")
     tensor_parallel: int = Field(description="Tensor parallel ranks")
     pipeline_parallel: int = Field(description="Pipeline parallel stages")
+    weight_bytes_per_gpu: int = Field(default=0, description="Weights")
+    kv_cache_bytes_per_gpu: int = Field(default=0, description="What is left for keys and values")
+    kv_cache_tokens: int = Field(default=0, description="Tokens whose keys and values fit in a group at once")
+    max_concurrency: int = Field(default=0, description="Requests of maxModelLen tokens that fit in a group at once")
 
 
 class HunyuanDeploymentStatus(Model):

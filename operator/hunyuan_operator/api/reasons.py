@@ -52,6 +52,11 @@ class Reason(_Documented):
     )
     INVALID_SPEC = "InvalidSpec", "The object can't be understood; the message names the field. Correct it."
     INVALID_TOPOLOGY = "InvalidTopology", "The ranks can't be laid out on nodes as asked; the message has a way out."
+    DOES_NOT_FIT = (
+        "DoesNotFit",
+        "Weights and KV cache need more memory than the GPUs have; the message has the numbers and the smallest change "
+        "that fits. `hunyuan plan` says the same offline.",
+    )
     NAME_CONFLICT = "NameConflict", "An object with a name that is needed here belongs to something else."
     QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota of the namespace refuses a pod. Tried again regularly."
     FORBIDDEN = "Forbidden", "The operator lacks a permission. Check its ClusterRole."

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
 
+from hunyuan_operator.api.quantities import parse_quantity
 from hunyuan_operator.api.times import parse_duration
 
 VALIDATIONS = "x-kubernetes-validations"
@@ -46,9 +47,16 @@ def list_map(*keys: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
+def _quantity(text: str) -> str:
+    if parse_quantity(text) <= 0:
+        raise ValueError("must be positive")
+    return text
+
+
 Quantity = Annotated[
     str,
     BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+    AfterValidator(_quantity),
     WithJsonSchema(
         {
             INT_OR_STRING: True,

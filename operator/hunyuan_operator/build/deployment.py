@@ -21,7 +21,7 @@ class Wanted:
 
 
 def build(deployment: HunyuanDeployment, plan: DeploymentPlan, default_image: str) -> Wanted:
-    """Nothing when the ranks can't be laid out: what exists stays as it is."""
+    """Nothing when there is no layout, or none fits: what exists stays as it is."""
     if plan.topology is None:
         return Wanted()
     config = config_map(deployment, plan.topology)

@@ -9,21 +9,26 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hunyuan_operator.api.deployment import GroupStatus, HunyuanDeployment
-from hunyuan_operator.errors import InvalidTopology
+from hunyuan_operator.errors import Unplannable
 from hunyuan_operator.observe.world import Observed
 from hunyuan_operator.plan.groups import GroupPlan, Order, is_ready, plan_group, recall
 from hunyuan_operator.plan.revision import revision_of
-from hunyuan_operator.plan.topology import Topology, plan_topology
+from hunyuan_operator.plan.serving import ServingPlan, plan_serving
+from hunyuan_operator.plan.topology import Topology
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentPlan:
-    """``topology`` is None when the ranks can't be laid out; ``obstacle`` then says why."""
+    """``serving`` is None when no layout is possible, or none fits the GPUs; ``obstacle`` then says why."""
 
     revision: str
-    topology: Topology | None
-    obstacle: str = ""
+    serving: ServingPlan | None
+    obstacle: Unplannable | None = None
     groups: tuple[GroupPlan, ...] = ()
+
+    @property
+    def topology(self) -> Topology | None:
+        return self.serving.topology if self.serving else None
 
     @property
     def wanted(self) -> tuple[GroupPlan, ...]:
@@ -35,7 +40,8 @@ def plan_deployment(
 ) -> DeploymentPlan:
     spec = deployment.spec
     revision = revision_of(spec, default_image)
-    topology, obstacle = _topology_of(deployment)
+    serving, obstacle = _serving(deployment)
+    topology = serving.topology if serving else None
     count = 0 if spec.suspend else spec.groups
     memories = _memories(deployment, observed, count)
     turn = _next_to_replace(memories[:count], observed, revision) if topology else None
@@ -51,14 +57,14 @@ def plan_deployment(
         )
         if group := plan_group(memory, observed.group(memory.index), order, now):
             groups.append(group)
-    return DeploymentPlan(revision=revision, topology=topology, obstacle=obstacle, groups=tuple(groups))
+    return DeploymentPlan(revision=revision, serving=serving, obstacle=obstacle, groups=tuple(groups))
 
 
-def _topology_of(deployment: HunyuanDeployment) -> tuple[Topology | None, str]:
+def _serving(deployment: HunyuanDeployment) -> tuple[ServingPlan | None, Unplannable | None]:
     try:
-        return plan_topology(deployment.spec), ""
-    except InvalidTopology as error:
-        return None, str(error)
+        return plan_serving(deployment.spec), None
+    except Unplannable as error:
+        return None, error
 
 
 def _memories(deployment: HunyuanDeployment, observed: Observed, count: int) -> list[GroupStatus]:

@@ -85,11 +85,15 @@ def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan_status(plan: DeploymentPlan) -> PlanStatus | None:
-    topology = plan.topology
-    if topology is None:
+    if plan.serving is None:
         return None
+    topology, memory = plan.serving.topology, plan.serving.memory
     return PlanStatus(
         nodes=topology.nodes,
         tensor_parallel=topology.tensor_parallel,
         pipeline_parallel=topology.pipeline_parallel,
+        weight_bytes_per_gpu=memory.weights,
+        kv_cache_bytes_per_gpu=memory.kv_cache,
+        kv_cache_tokens=memory.kv_tokens,
+        max_concurrency=int(memory.max_concurrency),
     )

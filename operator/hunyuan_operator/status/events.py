@@ -9,6 +9,7 @@ from hunyuan_operator.cluster.port import Event
 _REFUSALS = {
     Reason.INVALID_SPEC,
     Reason.INVALID_TOPOLOGY,
+    Reason.DOES_NOT_FIT,
     Reason.NAME_CONFLICT,
     Reason.QUOTA_EXCEEDED,
     Reason.FORBIDDEN,

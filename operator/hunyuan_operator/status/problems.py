@@ -23,8 +23,8 @@ def problems(
     deployment: HunyuanDeployment, plan: DeploymentPlan, refusal: Problem | None, now: datetime
 ) -> list[Problem]:
     found = [refusal] if refusal else []
-    if plan.topology is None:
-        found.append(Problem(reason=Reason.INVALID_TOPOLOGY.value, message=plan.obstacle, stalled=True))
+    if plan.obstacle:
+        found.append(Problem(reason=plan.obstacle.reason.value, message=str(plan.obstacle), stalled=True))
     for group in plan.wanted:
         found += _of_attempt(group, plan, deployment.spec.restart, now)
         found += _of_pods(group)

@@ -25,6 +25,14 @@ from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessag
 Object = dict[str, Any]
 START = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 SETTINGS = Settings(runtime_image="registry.example/serve:1", namespace="hunyuan-system", identity="operator-0")
+ARCHITECTURE: Object = {
+    "numHiddenLayers": 4,
+    "hiddenSize": 1280,
+    "intermediateSize": 256,
+    "vocabSize": 1024,
+    "numAttentionHeads": 16,
+}
+"""So small that it fits wherever it is put, and even over up to 16 tensor parallel ranks."""
 
 
 class Crash(Exception):
@@ -34,7 +42,7 @@ class Crash(Exception):
 def deployment(name: str = "tiny", **spec: Any) -> Object:
     """Two pods of one GPU each, unless ``spec`` says otherwise."""
     base: Object = {
-        "model": {"pvc": {"claimName": "models", "path": "tiny"}},
+        "model": {"pvc": {"claimName": "models", "path": "tiny"}, "architecture": ARCHITECTURE},
         "gpus": {"perNode": 1},
         "parallelism": {"tensor": 2},
     }

@@ -6,7 +6,7 @@ import pytest
 from hunyuan_operator.api.reasons import EventReason
 
 from hunyuan_runtime.termination import Cause
-from tests.unit.operator.fake_cluster import FakeCluster, deployment
+from tests.unit.operator.fake_cluster import ARCHITECTURE, FakeCluster, deployment
 
 LEADER, WORKER = "tiny-g0-1-0", "tiny-g0-1-1"
 
@@ -104,7 +104,7 @@ async def test_a_stalled_group_starts_again_when_someone_helps(cluster: FakeClus
     cluster.let_go()
     await cluster.settle()
     if help_ == "a new spec":
-        cluster.change(model={"pvc": {"claimName": "models", "path": "there"}})
+        cluster.change(model={"pvc": {"claimName": "models", "path": "there"}, "architecture": ARCHITECTURE})
     else:
         cluster.change(suspend=True)
         await cluster.settle()

@@ -62,7 +62,8 @@ async def test_conditions_follow_the_group_on_its_way_to_serving() -> None:
 async def test_a_ready_deployment_says_where_it_answers_and_how_it_is_laid_out() -> None:
     status = (await ready()).resource["status"]
     assert status["url"] == "http://tiny.demo.svc:8000/v1"
-    assert status["plan"] == {"nodes": 2, "tensorParallel": 2, "pipelineParallel": 1}
+    assert status["plan"].items() >= {"nodes": 2, "tensorParallel": 2, "pipelineParallel": 1}.items()
+    assert status["plan"]["maxConcurrency"] > 1
     assert status["selector"] == "hunyuan.dev/deployment=tiny,hunyuan.dev/role=leader"
     assert (status["groups"], status["readyGroups"]) == (1, 1)
     assert status["groupStatuses"][0]["nodes"] == ["node-0", "node-1"]

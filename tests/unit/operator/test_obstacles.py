@@ -107,7 +107,7 @@ async def test_an_object_of_someone_else_is_never_touched(kind: str, labelled: b
 
 
 async def test_ranks_that_cannot_be_laid_out_are_refused_before_anything_exists() -> None:
-    cluster = await created(gpus={"perNode": 8}, parallelism={"tensor": 6, "pipeline": 2})
+    cluster = await created(gpus={"perNode": 8}, parallelism={"tensor": 4, "pipeline": 3})
     assert cluster.objects == {}
     assert cluster.condition("Stalled") == ("True", "InvalidTopology")
     assert "set spec.gpus.perNode to 6" in cluster.message("Stalled")
@@ -115,11 +115,26 @@ async def test_ranks_that_cannot_be_laid_out_are_refused_before_anything_exists(
     await cluster.serve()
 
 
+async def test_a_model_that_does_not_fit_is_refused_before_anything_exists() -> None:
+    large = {"pvc": {"claimName": "models"}}
+    cluster = FakeCluster(resource=deployment(model=large, gpus={"perNode": 8}, parallelism={"tensor": 8}))
+    await cluster.settle()
+    assert cluster.objects == {}
+    for condition, status in (("Ready", "False"), ("Progressing", "False"), ("Degraded", "True"), ("Stalled", "True")):
+        assert cluster.condition(condition) == (status, "DoesNotFit")
+        assert "weights take 97.2 GB" in cluster.message(condition)
+        assert "Smallest change that fits: spec.parallelism {tensor: 8, pipeline: 2}" in cluster.message(condition)
+    assert [event.reason for event in cluster.events] == [EventReason.REFUSED, EventReason.STALLED]
+    assert "plan" not in cluster.resource["status"]
+    cluster.change(parallelism={"tensor": 8, "pipeline": 2})
+    await cluster.serve()
+
+
 async def test_a_change_to_an_impossible_layout_leaves_running_groups_alone() -> None:
     cluster = await created()
     await cluster.serve()
     before = set(cluster.objects)
-    cluster.change(gpus={"perNode": 8}, parallelism={"tensor": 6, "pipeline": 2})
+    cluster.change(gpus={"perNode": 8}, parallelism={"tensor": 4, "pipeline": 3})
     await cluster.settle()
     assert set(cluster.objects) == before
     assert cluster.condition("Stalled") == ("True", "InvalidTopology")

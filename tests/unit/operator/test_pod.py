@@ -6,12 +6,12 @@ import pytest
 from hunyuan_operator.api import names
 
 from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH, Rank, ServeConfig
-from tests.unit.operator.fake_cluster import FakeCluster, Object, deployment
+from tests.unit.operator.fake_cluster import ARCHITECTURE, FakeCluster, Object, deployment
 
 SPECS: dict[str, dict[str, Any]] = {
     "two pods": {},
     "one pod": {"gpus": {"perNode": 2}},
-    "image volume": {"model": {"image": {"reference": "registry.example/model:1"}}},
+    "image volume": {"model": {"image": {"reference": "registry.example/model:1"}, "architecture": ARCHITECTURE}},
     "sixteen ranks": {"gpus": {"perNode": 8}, "parallelism": {"tensor": 8, "pipeline": 2}},
 }
 
