@@ -2,22 +2,13 @@
 
 from collections.abc import Callable
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 _BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
 
 class Metrics:
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series for each, that says when it began
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._reconciles = Histogram(
