@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,6 +16,7 @@ from hunyuan_operator.plan.roofline import GPUS, decode_tokens_per_second, prefi
 from hunyuan_operator.plan.serving import ServingPlan, plan_serving
 from hunyuan_operator.plan.weights import active_parameters, kv_bytes_per_token, parameters
 from pydantic import ValidationError
+from pydantic.alias_generators import to_snake
 
 CONTEXT = 2048
 """Tokens of prompt for the roofline, as in the model card's tables."""
@@ -55,9 +57,22 @@ def read_deployment(file: TextIO) -> HunyuanDeployment:
     if len(found) != 1:
         raise BadInput(f"{file.name}: holds {len(found)} resources of kind HunyuanDeployment, must be one")
     try:
-        return HunyuanDeployment.parse(found[0])
+        deployment = HunyuanDeployment.parse(found[0])
     except InvalidSpec as error:
         raise BadInput(f"{file.name}: {error}") from error
+    if unknown := list(_unknown(found[0]["spec"], deployment.spec.model_dump(by_alias=True), "spec")):
+        raise BadInput(f"{file.name}: unknown field {', '.join(unknown)}")
+    return deployment
+
+
+def _unknown(written: Any, known: Any, path: str) -> Iterator[str]:
+    """Fields that the API server would refuse, since a misspelt one means nothing."""
+    if isinstance(written, dict) and isinstance(known, dict):
+        for name, value in written.items():
+            if name in known:
+                yield from _unknown(value, known[name], f"{path}.{name}")
+            else:
+                yield f"{path}.{name}"
 
 
 def read_architecture(path: Path) -> Architecture:
@@ -73,7 +88,7 @@ def read_architecture(path: Path) -> Architecture:
         block = (config.get("quantization_config") or {}).get("weight_block_size") or [None]
         return Architecture.model_validate(config | {"weight_block_size": block[0]})
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = (f"{to_snake('.'.join(map(str, one['loc'])))}: {one['msg']}" for one in error.errors())
         raise BadInput(f"{path}: {'; '.join(problems)}") from error
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise BadInput(f"{path}: not a config.json: {error}") from error

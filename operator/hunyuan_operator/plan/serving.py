@@ -66,15 +66,16 @@ def _lay_out(spec: HunyuanDeploymentSpec) -> ServingPlan:
 
 def _derive(demand: Demand, per_node: int) -> ServingPlan:
     """The smallest layout that fits, or the largest there is."""
-    plan, objection = None, ""
+    plan, objections = None, []
     for topology in candidates(per_node):
         if objection := unevenness(demand.architecture, demand.quantization, _split(topology)):
+            objections.append(objection)
             continue
         plan = ServingPlan(topology=topology, memory=memory_on(demand, topology))
         if plan.memory.fits:
             return plan
     if plan is None:
-        raise InvalidTopology(f"no number of ranks splits the model evenly: {objection}")
+        raise InvalidTopology(f"no number of ranks splits the model evenly: {objections[0]}")
     return plan
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hunyuan_operator.api.deployment import HunyuanDeployment
 from hunyuan_operator.api.reasons import EventReason
+from hunyuan_operator.plan.serving import plan_serving
 
 from hunyuan_runtime.config import Phase
 from tests.unit.operator.fake_cluster import FakeCluster, deployment
@@ -68,6 +69,18 @@ async def test_a_ready_deployment_says_where_it_answers_and_how_it_is_laid_out()
     assert (status["groups"], status["readyGroups"]) == (1, 1)
     assert status["groupStatuses"][0]["nodes"] == ["node-0", "node-1"]
     assert "lastFailure" not in status
+
+
+async def test_an_operator_that_would_lay_it_out_in_another_way_leaves_a_running_group_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = await ready()
+    other = plan_serving(HunyuanDeployment.parse(deployment(parallelism={"tensor": 4})).spec)
+    monkeypatch.setattr("hunyuan_operator.plan.deployment.plan_serving", lambda spec: other)
+    await cluster.settle()
+    assert cluster.pods == ["tiny-g0-1-0", "tiny-g0-1-1"]
+    assert cluster.condition("Ready")[0] == "True"
+    assert not [write for write in cluster.writes if " Pod " in write]
 
 
 async def test_nothing_is_written_while_nothing_changes() -> None:
