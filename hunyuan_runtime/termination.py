@@ -24,6 +24,7 @@ class Cause(Enum):
     CheckpointInvalid = (66, False, "A file of the checkpoint is damaged or foreign; the message names it.")
     TokenizerInvalid = (67, False, "The tokenizer can't be read; the message names the file.")
     QuantizationUnsupported = (68, False, "The device or the checkpoint can't do spec.quantization.")
+    ModelUnreadable = (69, True, "Reading the model's volume failed; the message has the file and the system's error.")
     LeaderUnreachable = (
         70,
         True,
@@ -34,6 +35,7 @@ class Cause(Enum):
     EngineFailed = (73, True, "The engine did not start, ended, or stopped to answer; see the log.")
     LeaderLost = (74, True, "A worker lost its leader: a consequence, if another pod's end was seen too.")
     WorkerDied = (75, True, "The engine's process of a rank ended: killed, or out of memory; see its log.")
+    Unexpected = (76, True, "A defect of the runtime; its log has the traceback. Please report it.")
 
     @property
     def exit_code(self) -> int:

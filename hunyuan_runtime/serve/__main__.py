@@ -86,7 +86,7 @@ def make_member(options: argparse.Namespace, children: Children) -> Leader | Wor
 def report(error: Exception, rank: int, log: Path) -> int:
     """The traceback to the container's log, the message to the termination log; returns the exit code."""
     traceback.print_exception(error)
-    unexpected = RuntimeFailure(Cause.RayFailed, f"unexpected {type(error).__name__}: {error}")
+    unexpected = RuntimeFailure(Cause.Unexpected, f"{type(error).__name__}: {error}")
     failure = error if isinstance(error, RuntimeFailure) else unexpected
     message = TerminationMessage.of(failure, rank)
     try:

@@ -4,6 +4,7 @@ Imports neither torch nor vLLM: a wrong path or a torn download must be known be
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,8 @@ def _check_index(folder: Path, tensors: dict[str, Shapes]) -> None:
 
 def read_header(path: Path) -> Shapes:
     """The tensors of a safetensors file whose size is what its header promises."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        if size < _LENGTH_BYTES or length > min(_HEADER_LIMIT, size - _LENGTH_BYTES):
-            raise _invalid(path, f"is torn or no safetensors file: its {size} bytes end before its header does")
-        raw = file.read(length)
+    size, raw = _raw_header(path)
+    length = len(raw)
     try:
         header = {name: tensor for name, tensor in json.loads(raw).items() if name != "__metadata__"}
         ends = {name: tensor["data_offsets"][1] for name, tensor in header.items()}
@@ -79,6 +76,21 @@ def read_header(path: Path) -> Shapes:
         torn = f": {last} ends beyond what is there" if size < promised else ""
         raise _invalid(path, f"has {size} bytes instead of {promised}{torn}")
     return shapes
+
+
+def _raw_header(path: Path) -> tuple[int, bytes]:
+    """The file's size and its header; a volume that fails may recover, a file that is kept from us stays so."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            if size < _LENGTH_BYTES or length > min(_HEADER_LIMIT, size - _LENGTH_BYTES):
+                raise _invalid(path, f"is torn or no safetensors file: its {size} bytes end before its header does")
+            return size, file.read(length)
+    except PermissionError as error:
+        raise _invalid(path, f"can't be read as user {os.getuid()}: {error.strerror}") from error
+    except OSError as error:
+        raise RuntimeFailure(Cause.ModelUnreadable, f"{path}: {error.strerror}") from error
 
 
 def check_config(folder: Path) -> bool:

@@ -58,9 +58,17 @@ def test_the_api_server_refuses_it_and_names_the_field(
     assert not made(cluster, "configmaps")
 
 
+def copied(models: Path, name: str) -> Path:
+    """The tiny model under another name, readable for the pods' user."""
+    folder = shutil.copytree(models / "tiny", models / name, dirs_exist_ok=True)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    return folder
+
+
 def corrupt(models: Path) -> str:
     """The tiny model with its last shard cut in half."""
-    folder = shutil.copytree(models / "tiny", models / "corrupt", dirs_exist_ok=True)
+    folder = copied(models, "corrupt")
     shard = max(folder.glob("*.safetensors"))
     with shard.open("r+b") as file:
         file.truncate(shard.stat().st_size // 2)
@@ -69,8 +77,16 @@ def corrupt(models: Path) -> str:
 
 def wrong_tokenizer(models: Path) -> str:
     """The tiny model with a text where its tokenizer should be."""
-    folder = shutil.copytree(models / "tiny", models / "wrong-tokenizer", dirs_exist_ok=True)
+    folder = copied(models, "wrong-tokenizer")
     (folder / "tokenizer.json").write_text("not a tokenizer\n")
+    return folder.name
+
+
+def unreadable(models: Path) -> str:
+    """The tiny model as root copied it, for nobody else to read."""
+    folder = copied(models, "unreadable")
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o600)
     return folder.name
 
 
@@ -80,6 +96,7 @@ def wrong_tokenizer(models: Path) -> str:
         pytest.param(lambda _: "no/such/folder", "ModelNotFound", ["/models/no/such/folder"], id="no such path"),
         pytest.param(corrupt, "CheckpointInvalid", ["corrupt/", ".safetensors"], id="truncated shard"),
         pytest.param(wrong_tokenizer, "TokenizerInvalid", ["tokenizer.json"], id="not a tokenizer"),
+        pytest.param(unreadable, "CheckpointInvalid", ["unreadable/", "Permission denied"], id="unreadable shard"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_stalls_with_its_reason_and_frees_its_gpus(
@@ -116,10 +133,16 @@ def test_more_gpus_than_any_node_has_stays_pending_and_says_so(
     cluster: testbed.Cluster, submit: Callable[..., str]
 ) -> None:
     submit(gpus={"perNode": 4}, parallelism={"tensor": 2, "pipeline": 2})
-    waiting = stack.wait_condition(cluster, NAME, NAMESPACE, ("Scheduled", "False"), timeout=60)
+    waiting: dict[str, Any] = {}
+
+    def refused() -> bool:
+        waiting.update(stack.get(cluster, "hyd", NAME, NAMESPACE))
+        return bool(stack.condition(waiting, "Scheduled").get("reason") == "Unschedulable")
+
+    stack.wait_until("the scheduler has said no", refused, timeout=60, state=lambda: str(waiting.get("status")))
     found = stack.condition(waiting, "Scheduled")
     print(found)
-    assert found["reason"] == "Unschedulable"
+    assert found["status"] == "False"
     assert "nvidia.com/gpu" in found["message"]
     assert "lastFailure" not in waiting["status"]
     assert [pod["status"]["phase"] for pod in made(cluster, "pods")] == ["Pending"]

@@ -19,8 +19,8 @@ Object = dict[str, Any]
 
 KILL_A_WORKER = """
 import os, signal, psutil
-ranks = [p for p in psutil.process_iter(["cmdline"]) if "RayWorker" in " ".join(p.info["cmdline"] or [])]
-assert len(ranks) == 1, [p.info for p in psutil.process_iter(["cmdline"])]
+ranks = [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith("ray::RayWorker")]
+assert len(ranks) == 1, ranks
 os.kill(ranks[0].pid, signal.SIGKILL)
 """
 
