@@ -60,7 +60,7 @@ def _lay_out(spec: HunyuanDeploymentSpec) -> ServingPlan:
         return _derive(demand, spec.gpus.per_node)
     topology = lay_out(spec.parallelism, spec.gpus.per_node)
     if objection := unevenness(demand.architecture, demand.quantization, spec.parallelism):
-        raise InvalidTopology(f"{objection}: {_other_split(demand, topology)}")
+        raise InvalidTopology(f"{objection}: {_other_split(demand, topology, spec.gpus.per_node)}")
     return ServingPlan(topology=topology, memory=memory_on(demand, topology))
 
 
@@ -83,8 +83,8 @@ def _split(topology: Topology) -> Parallelism:
     return Parallelism(tensor=topology.tensor_parallel, pipeline=topology.pipeline_parallel)
 
 
-def _other_split(demand: Demand, topology: Topology) -> str:
-    split = even_split(demand.architecture, demand.quantization, topology.ranks)
+def _other_split(demand: Demand, topology: Topology, per_node: int) -> str:
+    split = even_split(demand.architecture, demand.quantization, topology.ranks, per_node)
     if split is None:
         return "remove spec.parallelism to let the operator derive it"
     return f"set spec.parallelism to {_words(split)}, which takes as many GPUs"

@@ -74,12 +74,12 @@ def unevenness(architecture: Architecture, quantization: Quantization, split: Pa
     return next(_objections(architecture, quantization, split), "")
 
 
-def even_split(architecture: Architecture, quantization: Quantization, ranks: int) -> Parallelism | None:
-    """The split over as many ranks that is even and has the most tensor parallel ones."""
+def even_split(architecture: Architecture, quantization: Quantization, ranks: int, per_node: int) -> Parallelism | None:
+    """The split over as many ranks that is even and has the most tensor parallel ones inside a node."""
     splits = (
         Parallelism(tensor=tensor, pipeline=ranks // tensor)
-        for tensor in range(ranks, 0, -1)
-        if ranks % tensor == 0 and tensor <= 128 and ranks // tensor <= MOST_STAGES
+        for tensor in range(min(ranks, per_node), 0, -1)
+        if ranks % tensor == 0 and ranks // tensor <= MOST_STAGES
     )
     return next((split for split in splits if not unevenness(architecture, quantization, split)), None)
 

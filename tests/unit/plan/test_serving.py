@@ -127,7 +127,7 @@ def test_smallest_change(fields: dict[str, Any], advice: str) -> None:
         ),
         pytest.param(
             {"parallelism": {"tensor": 1, "pipeline": 64}, "gpus": gpus(8)},
-            r"32 groups .* too few for pipeline 64: set spec.parallelism to {tensor: 16, pipeline: 4}",
+            r"32 groups .* too few for pipeline 64: set spec.parallelism to {tensor: 8, pipeline: 8}",
             id="more stages than pairs of layers",
         ),
     ],

@@ -97,16 +97,27 @@ def test_blocks_of_an_fp8_checkpoint_are_never_split(tensor: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantization", "ranks", "expected"),
-    [("fp8", 16, split(8, 2)), ("bf16", 16, split(16)), ("bf16", 12, split(4, 3)), ("bf16", 61, None)],
+    ("quantization", "ranks", "per_node", "expected"),
+    [
+        ("fp8", 16, 16, split(8, 2)),
+        ("bf16", 16, 16, split(16)),
+        ("bf16", 16, 4, split(4, 4)),
+        ("bf16", 12, 12, split(4, 3)),
+        ("bf16", 61, 16, None),
+    ],
 )
-def test_another_split_of_as_many_ranks(quantization: Quantization, ranks: int, expected: Parallelism | None) -> None:
-    assert even_split(HUNYUAN_LARGE, quantization, ranks) == expected
+def test_another_split_of_as_many_ranks(
+    quantization: Quantization, ranks: int, per_node: int, expected: Parallelism | None
+) -> None:
+    assert even_split(HUNYUAN_LARGE, quantization, ranks, per_node) == expected
 
 
-@given(ranks=st.integers(1, 512), fp8=st.booleans())
-def test_another_split_is_even_and_keeps_the_number_of_gpus(ranks: int, fp8: bool) -> None:
+@given(ranks=st.integers(1, 512), per_node=st.integers(1, 16), fp8=st.booleans())
+def test_another_split_is_even_keeps_the_number_of_gpus_and_stays_on_a_node(
+    ranks: int, per_node: int, fp8: bool
+) -> None:
     quantization: Quantization = "fp8" if fp8 else "bf16"
-    if found := even_split(HUNYUAN_LARGE, quantization, ranks):
+    if found := even_split(HUNYUAN_LARGE, quantization, ranks, per_node):
         assert found.tensor * found.pipeline == ranks
+        assert found.tensor <= per_node
         assert unevenness(HUNYUAN_LARGE, quantization, found) == ""
