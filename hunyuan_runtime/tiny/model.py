@@ -149,7 +149,8 @@ def train(tokenizer: Any, progress: Callable[[int, int, float], None]) -> HunYua
     torch.manual_seed(0)
     torch.set_num_threads(1)  # threads that wait for each other on busy cores cost ten times what they win on this size
     ids, labels, mask = _batch(tokenizer)
-    model = HunYuanForCausalLM(config_for(tokenizer)).train()
+    model = HunYuanForCausalLM(config_for(tokenizer))
+    model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
     for step in range(1, STEPS + 1):
