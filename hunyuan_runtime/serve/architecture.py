@@ -6,11 +6,12 @@ Imports torch and transformers: for the process that needs them anyway, before t
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from hunyuan_runtime.checkpoint.headers import weight_files
+from hunyuan_runtime.checkpoint.reader import meta_tensors
 from hunyuan_runtime.model import HunYuanConfig
-from hunyuan_runtime.serve.checkpoint import read_header, read_json
+from hunyuan_runtime.serve.checkpoint import read_json
 from hunyuan_runtime.serve.engine_weights import checked
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
@@ -26,9 +27,8 @@ def check_architecture(folder: Path) -> None:
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         nonlocal reading
-        for reading in sorted(folder.glob("*.safetensors")):
-            for name, shape in read_header(reading).items():
-                yield name, torch.empty(shape, device="meta")
+        for reading in weight_files(folder)[0]:
+            yield from meta_tensors(reading, config)
         reading = folder  # what is missing is missing in all of them
 
     try:

@@ -4,18 +4,14 @@ Imports neither torch nor vLLM: a wrong path or a torn download must be known be
 """
 
 import json
-import os
+import re
 from pathlib import Path
 from typing import Any
 
+from hunyuan_runtime.checkpoint.headers import Header, invalid, read_header, weight_files
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
-Shapes = dict[str, tuple[int, ...]]
-
-INDEX = "model.safetensors.index.json"
-_LENGTH_BYTES = 8
-_HEADER_LIMIT = 100_000_000
-"""Of safetensors itself: a longer header is no header."""
+_NUMBERED = re.compile(r"-(\d{5,})-of-(\d{5,})(\.\w+)$")
 
 
 def check_folder(folder: Path) -> None:
@@ -36,61 +32,41 @@ def _nearest(folder: Path) -> str:
 
 def check_weights(folder: Path) -> None:
     """Raise ``CheckpointInvalid`` naming the file, and the tensor where it is one, that can't be loaded."""
-    files = {path.name for path in folder.glob("*.safetensors")}
-    if not files:
-        raise _invalid(folder, "holds no *.safetensors")
-    if not (folder / INDEX).exists() and len(files) > 1:
-        raise _invalid(folder / INDEX, f"is missing, but there are {len(files)} *.safetensors files")
-    tensors = {name: read_header(folder / name) for name in sorted(files)}
-    if (folder / INDEX).exists():
-        _check_index(folder, tensors)
+    files, index = weight_files(folder)
+    tensors = {file.name: read_header(file) for file in files}
+    if index.exists():
+        _check_index(index, tensors)
+    else:
+        _check_numbers(index, sorted(tensors))
 
 
-def _check_index(folder: Path, tensors: dict[str, Shapes]) -> None:
-    path = folder / INDEX
-    weight_map = read_json(path).get("weight_map")
+def _check_index(index: Path, tensors: dict[str, Header]) -> None:
+    folder = index.parent
+    weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise _invalid(path, "has no weight_map")
+        raise invalid(index, "has no weight_map")
     for tensor, name in weight_map.items():
         if name not in tensors:
-            raise _invalid(folder / str(name), f"is missing; the index says that it holds {tensor}")
+            raise invalid(folder / str(name), f"is missing; the index says that it holds {tensor}")
         if tensor not in tensors[name]:
-            raise _invalid(folder / name, f"doesn't hold {tensor}, which the index says")
+            raise invalid(folder / name, f"doesn't hold {tensor}, which the index says")
     if foreign := sorted(set(tensors) - set(weight_map.values())):
-        raise _invalid(folder / foreign[0], "is not in the index; the engine would read it as a part of the model")
+        raise invalid(folder / foreign[0], "is not in the index; the engine would read it as a part of the model")
 
 
-def read_header(path: Path) -> Shapes:
-    """The tensors of a safetensors file whose size is what its header promises."""
-    size, raw = _raw_header(path)
-    length = len(raw)
-    try:
-        header = {name: tensor for name, tensor in json.loads(raw).items() if name != "__metadata__"}
-        ends = {name: tensor["data_offsets"][1] for name, tensor in header.items()}
-        shapes = {name: tuple(map(int, tensor["shape"])) for name, tensor in header.items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _invalid(path, f"has a broken safetensors header: {error}") from error
-    last = max(ends, key=lambda name: ends[name], default="")
-    promised = _LENGTH_BYTES + length + ends.get(last, 0)
-    if size != promised:
-        torn = f": {last} ends beyond what is there" if size < promised else ""
-        raise _invalid(path, f"has {size} bytes instead of {promised}{torn}")
-    return shapes
-
-
-def _raw_header(path: Path) -> tuple[int, bytes]:
-    """The file's size and its header; a volume that fails may recover, a file that is kept from us stays so."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            if size < _LENGTH_BYTES or length > min(_HEADER_LIMIT, size - _LENGTH_BYTES):
-                raise _invalid(path, f"is torn or no safetensors file: its {size} bytes end before its header does")
-            return size, file.read(length)
-    except PermissionError as error:
-        raise _invalid(path, f"can't be read as user {os.getuid()}: {error.strerror}") from error
-    except OSError as error:
-        raise RuntimeFailure(Cause.ModelUnreadable, f"{path}: {error.strerror}") from error
+def _check_numbers(index: Path, files: list[str]) -> None:
+    """Without an index the shards' own numbers say whether all are there."""
+    if len(files) == 1 and not _NUMBERED.search(files[0]):
+        return
+    for file in files:
+        if not _NUMBERED.search(file):
+            raise invalid(index, f"is missing, and {file} bears no number: which of {len(files)} files are the model?")
+    example, count = files[-1], int(files[-1].rpartition("-of-")[2].partition(".")[0])
+    wanted = [_NUMBERED.sub(rf"-{number:05}-of-\2\3", example) for number in range(1, count + 1)]
+    if missing := sorted(set(wanted) - set(files)):
+        raise invalid(index.parent / missing[0], f"is missing; {example} says that there are {count}")
+    if foreign := sorted(set(files) - set(wanted)):
+        raise invalid(index, f"is missing, and {foreign[0]} is none of the {count} files of which {example} is one")
 
 
 def check_config(folder: Path) -> bool:
@@ -98,7 +74,7 @@ def check_config(folder: Path) -> bool:
     path = folder / "config.json"
     config = read_json(path)
     if config.get("model_type") != "hunyuan":
-        raise _invalid(path, f"has model_type {config.get('model_type')!r}; this runtime serves 'hunyuan'")
+        raise invalid(path, f"has model_type {config.get('model_type')!r}; this runtime serves 'hunyuan'")
     return "quantization_config" in config
 
 
@@ -110,7 +86,3 @@ def read_json(path: Path, cause: Cause = Cause.CheckpointInvalid) -> dict[str, A
     if not isinstance(value, dict):
         raise RuntimeFailure(cause, f"{path} holds no JSON object")
     return value
-
-
-def _invalid(path: Path, what: str) -> RuntimeFailure:
-    return RuntimeFailure(Cause.CheckpointInvalid, f"{path} {what}")

@@ -7,14 +7,17 @@ refuses what it doesn't know. Imports no vLLM.
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from hunyuan_runtime.checkpoint.names import unfused
 from hunyuan_runtime.model import HunYuanConfig, HunYuanForCausalLM
 
 NAMED = 5
 """So many tensors are named in an error; the others are counted."""
+FP8 = {torch.float8_e4m3fn, torch.float8_e5m2}
 
 
 def expected_tensors(config: HunYuanConfig) -> dict[str, torch.Size]:
@@ -28,28 +31,53 @@ def expected_tensors(config: HunYuanConfig) -> dict[str, torch.Size]:
 
 
 def checked(weights: Iterable[tuple[str, Tensor]], config: HunYuanConfig) -> Iterator[tuple[str, Tensor]]:
-    """Hand on what belongs to the model.
+    """Hand on what belongs to the model, under its published names.
 
     Raises:
         ValueError: when the offending tensor comes by, or at the end for those that never came.
 
     """
     expected = expected_tensors(config)
-    quantised = getattr(config, "quantization_config", None) is not None
+    quantised = quantization_of(config)
     names = {module_of(name) for name in expected} if quantised else set(expected)
-    seen = set()
-    for name, tensor in weights:
+    seen: set[str] = set()
+    eight_bits: set[str] = set()
+    for name, tensor in unfused(weights, config):
         if name.endswith("rotary_emb.inv_freq") or (config.tie_word_embeddings and name.startswith("lm_head.")):
             continue  # old checkpoints hold these copies of what the configuration or the embedding says
-        if not quantised:
+        if not quantised or name in expected:
             check_tensor(name, tensor, expected)
-            if name in seen:
-                raise ValueError(f"two files of the checkpoint hold {name}")
-        seen.add(module_of(name) if quantised else name)
+        if name in seen:
+            raise ValueError(f"two files of the checkpoint hold {name}")
+        seen |= {name, module_of(name)} if quantised else {name}
+        if tensor.dtype in FP8:
+            eight_bits.add(module_of(name))
         yield name, tensor
-    if missing := sorted(names - seen):
+    _complain(names - seen)
+    if eight_bits and not quantised:
+        raise ValueError(f"{min(eight_bits)}.weight is FP8, but config.json has no quantization_config")
+    _complain(missing_scales(eight_bits, seen, quantised))
+
+
+def quantization_of(config: HunYuanConfig) -> dict[str, Any]:
+    return getattr(config, "quantization_config", None) or {}
+
+
+def missing_scales(modules: set[str], seen: set[str], quantization: dict[str, Any]) -> set[str]:
+    """Scales that FP8 weights need: the engine would go on with an uninitialised one."""
+    static = quantization.get("activation_scheme") == "static"
+    missing = {f"{module}.input_scale" for module in modules if static} - seen
+    return missing | {
+        f"{module}.weight_scale"
+        for module in modules
+        if not seen & {f"{module}.weight_scale", f"{module}.weight_scale_inv"}
+    }
+
+
+def _complain(missing: set[str]) -> None:
+    if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        raise ValueError(f"the checkpoint lacks {', '.join(missing[:NAMED])}{more}")
+        raise ValueError(f"the checkpoint lacks {', '.join(sorted(missing)[:NAMED])}{more}")
 
 
 def check_tensor(name: str, tensor: Tensor, expected: dict[str, torch.Size]) -> None:
@@ -91,12 +119,20 @@ def share_kv_scales(weights: Iterable[tuple[str, Tensor]], config: HunYuanConfig
 
 
 def split_scale(name: str, scale: Tensor, *, unit_keys: bool) -> Iterator[tuple[str, Tensor]]:
-    """Name and value as the attention layer takes them, from any of the names that FP8 checkpoints use."""
+    """Name and value as the attention layer takes them, from any of the names that FP8 checkpoints use.
+
+    The engine wants both scales or none. Where keys have unit RMS their scale comes along with the values' one.
+    """
     attention = name[: name.index(".self_attn.")] + ".self_attn.attn"
-    kinds = "kv" if name.endswith("kv_scale") else "k" if name.endswith(("k_scale", "k_proj.output_scale")) else "v"
-    for kind in kinds:
-        value = torch.ones_like(scale) if kind == "k" and unit_keys else scale
-        yield f"{attention}.{kind}_scale", value
+    keys = not name.endswith(("v_scale", "v_proj.output_scale")) or name.endswith("kv_scale")
+    values = not name.endswith(("k_scale", "k_proj.output_scale"))
+    if unit_keys:
+        if values:
+            yield f"{attention}.k_scale", torch.ones_like(scale)
+    elif keys:
+        yield f"{attention}.k_scale", scale
+    if values:
+        yield f"{attention}.v_scale", scale
 
 
 def fused_names(config: HunYuanConfig) -> dict[str, tuple[str, str | int]]:

@@ -70,6 +70,8 @@ def make_tiny_model(out: Path, progress: Callable[[int, int, float], None] = lam
         margin = _write(folder, progress)
         (folder / STAMP).write_text(json.dumps({"digest": digest, "margin": margin}) + "\n")
         folder.chmod(0o755)
+        for file in folder.iterdir():
+            file.chmod(0o644)  # safetensors writes for the owner only, but the engine runs as another user
         shutil.rmtree(out, ignore_errors=True)
         folder.rename(out)
     return Report(path=out, made=True, margin=margin)

@@ -32,3 +32,8 @@ def test_making_it_again_costs_nothing_and_a_changed_source_makes_it_anew(tiny: 
     (stale / "made-of.json").write_text('{"digest": "another", "margin": 9}')
     assert make_tiny_model(stale).made
     assert (stale / "model.safetensors.index.json").read_bytes() == (tiny / "model.safetensors.index.json").read_bytes()
+
+
+def test_everybody_can_read_it(tiny: Path) -> None:
+    """A volume prepared by root is read by the engine's own user."""
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in tiny.iterdir())

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from hunyuan_runtime.checkpoint.reader import Reader
 from hunyuan_runtime.model import HunYuanConfig, HunYuanForCausalLM
 from hunyuan_runtime.serve.architecture import check_architecture
 from hunyuan_runtime.termination import Cause, RuntimeFailure
@@ -48,6 +49,42 @@ def refusal(model: Path) -> str:
 
 def test_a_model_that_fits_passes(model: Path) -> None:
     check_architecture(model)
+
+
+def archive(model: Path) -> Path:
+    """The same checkpoint as torch.save writes it."""
+    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    return model
+
+
+def test_an_archive_of_torch_that_fits_passes(model: Path) -> None:
+    check_architecture(archive(model))
+
+
+def test_a_tensor_of_an_archive_that_does_not_fit_is_named(model: Path) -> None:
+    edit(model, lambda tensors: tensors.update({NORM: torch.zeros(17)}))
+    assert f"pytorch_model.bin doesn't fit its config.json: {NORM} has shape [17]" in refusal(archive(model))
+
+
+def fuse(tensors: dict[str, torch.Tensor]) -> None:
+    """As some checkpoints of the family are: see hunyuan_runtime.checkpoint.names."""
+    for layer in (0, 1):
+        at = f"model.layers.{layer}"
+        q, k, v = (tensors.pop(f"{at}.self_attn.{part}_proj.weight") for part in "qkv")
+        heads = [part.view(2, 8, 16) for part in (q, k, v)]
+        tensors[f"{at}.self_attn.qkv_proj.weight"] = torch.cat(heads, dim=1).reshape(48, 16)
+        up, gate = (tensors.pop(f"{at}.mlp.{part}_proj.weight") for part in ("up", "gate"))
+        tensors[f"{at}.mlp.gate_and_up_proj.weight"] = torch.cat([up, gate])
+
+
+def test_fused_tensors_that_fit_pass_and_are_the_same_weights(model: Path) -> None:
+    plain = load_file(model / "model.safetensors")
+    edit(model, fuse)
+    check_architecture(model)
+    reader = Reader(model, HunYuanConfig.from_pretrained(model))
+    assert set(reader) == set(plain)
+    assert all(torch.equal(reader.get(name), tensor) for name, tensor in plain.items())
 
 
 @pytest.mark.parametrize(

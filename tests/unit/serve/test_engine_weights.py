@@ -91,18 +91,67 @@ def test_a_quantised_checkpoint_may_store_other_tensors_but_must_hold_every_modu
         list(checked(kept.items(), quantised))
 
 
-@pytest.mark.parametrize("name", ["kv_scale", "k_scale", "k_proj.output_scale", "v_scale", "v_proj.output_scale"])
-@pytest.mark.parametrize("normed", [True, False])
-def test_scales_of_a_cache_reach_every_layer_that_reads_it(name: str, normed: bool) -> None:
-    stored = torch.tensor(0.25)
-    weights = {f"model.layers.{layer}.self_attn.{name}": stored for layer in (2, 3, 4)} | {Q_PROJ: torch.ones(1)}
-    shared = dict(share_kv_scales(weights.items(), config(use_qk_norm=normed)))
-    kinds = "kv" if name.startswith("kv") else name[0]
-    expected = {"k": 1.0 if normed else 0.25, "v": 0.25}
+STORED_SCALES = {
+    "kv_scale": "kv",
+    "k_scale": "k",
+    "k_proj.output_scale": "k",
+    "v_scale": "v",
+    "v_proj.output_scale": "v",
+    "attn.k_scale": "k",
+    "attn.v_scale": "v",
+}
+
+
+def shared_scales(name: str, *, normed: bool) -> dict[str, float]:
+    """What the engine gets of a scale stored for each of layers 2, 3 and 4."""
+    weights = {f"model.layers.{layer}.self_attn.{name}": torch.tensor(0.25) for layer in (2, 3, 4)}
+    shared = dict(share_kv_scales((weights | {Q_PROJ: torch.ones(1)}).items(), config(use_qk_norm=normed)))
     assert shared.pop(Q_PROJ) == 1
-    assert {key: value.item() for key, value in shared.items()} == {
-        f"model.layers.{layer}.self_attn.attn.{kind}_scale": expected[kind] for layer in (2, 3, 4) for kind in kinds
+    return {key: value.item() for key, value in shared.items()}
+
+
+@pytest.mark.parametrize("name", STORED_SCALES)
+def test_scales_of_a_cache_reach_every_layer_that_reads_it(name: str) -> None:
+    assert shared_scales(name, normed=False) == {
+        f"model.layers.{layer}.self_attn.attn.{kind}_scale": 0.25 for layer in (2, 3, 4) for kind in STORED_SCALES[name]
     }
+
+
+@pytest.mark.parametrize("name", STORED_SCALES)
+def test_keys_of_unit_rms_have_a_scale_of_one_which_comes_with_that_of_the_values(name: str) -> None:
+    """The engine takes both scales or none."""
+    expected = {"k": 1.0, "v": 0.25} if "v" in STORED_SCALES[name] else {}
+    assert shared_scales(name, normed=True) == {
+        f"model.layers.{layer}.self_attn.attn.{kind}_scale": value
+        for layer in (2, 3, 4)
+        for kind, value in expected.items()
+    }
+
+
+def eight_bits() -> tuple[HunYuanConfig, dict[str, Tensor]]:
+    """A checkpoint with one weight in FP8, and its two scales."""
+    quantised = config(quantization_config={"quant_method": "fp8", "activation_scheme": "static"})
+    weights = checkpoint(config())
+    weights[Q_PROJ] = weights[Q_PROJ].to(torch.float8_e4m3fn)
+    return quantised, weights | {
+        Q_PROJ.replace("weight", kind): torch.ones(()) for kind in ("weight_scale", "input_scale")
+    }
+
+
+@pytest.mark.parametrize("kind", ["weight_scale", "input_scale"])
+def test_an_eight_bit_weight_without_its_scale_is_refused(kind: str) -> None:
+    quantised, weights = eight_bits()
+    assert dict(checked(weights.items(), quantised)).keys() == weights.keys()
+    del weights[Q_PROJ.replace("weight", kind)]
+    with pytest.raises(ValueError, match=rf"lacks model\.layers\.1\.self_attn\.q_proj\.{kind}"):
+        list(checked(weights.items(), quantised))
+
+
+def test_eight_bit_weights_without_a_quantization_config_are_refused() -> None:
+    _, weights = eight_bits()
+    kept = {name: tensor for name, tensor in weights.items() if not name.endswith("_scale")}
+    with pytest.raises(ValueError, match=r"q_proj\.weight is FP8, but config\.json has no quantization_config"):
+        list(checked(kept.items(), config()))
 
 
 def test_only_a_layer_that_owns_keys_and_values_fuses_its_query() -> None:
