@@ -1,7 +1,7 @@
-"""The Ray Serve deployment: one replica that holds vLLM's engine and vLLM's own OpenAI app.
+"""The Ray Serve deployment: one replica that holds vLLM's engine and the front door.
 
-The constructor does nothing; :meth:`Engine.load` is called through the deployment's handle. So Serve sees a replica
-that is up at once, never restarts one that is loading, and the caller gets the load's own exception.
+The constructor does next to nothing; :meth:`Engine.load` is called through the deployment's handle. So Serve sees a
+replica that is up at once, never restarts one that is loading, and the caller gets the load's own exception.
 """
 
 import contextlib
@@ -13,22 +13,21 @@ from typing import Any
 import ray
 from ray import serve
 
-from hunyuan_runtime.serve.front import Front, open_with
+from hunyuan_runtime.serve.front import Door, Loop, bind
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 APPLICATION = "hunyuan"
-MAX_ONGOING_REQUESTS = 10_000
-"""Serve must not queue in front of the engine, whose own queue knows what fits into a batch."""
 
 
 @serve.deployment(
-    max_ongoing_requests=MAX_ONGOING_REQUESTS,
     graceful_shutdown_timeout_s=1,
     logging_config={"enable_access_log": False, "log_level": "WARNING"},
 )
-@serve.ingress(Front())
 class Engine:
-    async def load(self, arguments: list[str]) -> None:
+    def __init__(self) -> None:
+        self._loop = Loop()
+
+    async def load(self, arguments: list[str], port: int) -> None:
         """Start the engine and open the front door.
 
         Raises:
@@ -36,6 +35,17 @@ class Engine:
                 ours; ``EngineFailed``: anything later.
 
         """
+        await self._loop.run(self._load(arguments, port))
+
+    async def drain(self) -> None:
+        """Close the front door, and return when every request that came in has had its whole answer."""
+        await self._loop.run(self._door.close())
+
+    async def _load(self, arguments: list[str], port: int) -> None:
+        try:
+            listener = bind(port)
+        except OSError as error:
+            raise RuntimeFailure(Cause.EngineFailed, f"port {port} can't be had: {error}") from error
         # vLLM's engine core, a process of its own, would else look for a Ray at its default place and start a new one.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         args = parse(arguments)
@@ -55,9 +65,10 @@ class Engine:
             tasks = await engine.get_supported_tasks()
             app = build_app(args, tasks, engine.model_config)
             await init_app_state(engine, app.state, args, tasks)
+            self._door = Door(app, listener)
+            await self._door.open()
         except Exception as error:
             raise RuntimeFailure(Cause.EngineFailed, f"the engine didn't start: {error}") from error
-        open_with(app)
 
 
 def parse(arguments: list[str]) -> Any:

@@ -82,19 +82,22 @@ def wait_for_ranks(reports: ReportWriter, nodes: int) -> None:
 
 
 def start_serve(config: ServeConfig) -> Any:
-    """The deployment's handle. The replica gets the head's node, where the Service sends requests to."""
+    """The deployment's handle. The replica gets the head's node, where the Service sends requests to.
+
+    Serve's own proxy stays off: the replica opens the API's port itself (:mod:`hunyuan_runtime.serve.front`).
+    """
     world = config.nodes * config.gpus_per_node
     bundle = {"GPU": 1, "CPU": 0.01}
     bundles = [{**bundle, "node:__internal_head__": 0.001}, *[bundle] * (world - 1)]
-    serve.start(http_options={"host": "0.0.0.0", "port": int(Port.API)})  # noqa: S104 - the pod's front door
+    serve.start(proxy_location="Disabled")
     app = Engine.options(  # type: ignore[attr-defined]  # what serve.deployment makes of a class
         placement_group_bundles=bundles, placement_group_strategy="PACK", ray_actor_options={"num_cpus": 0.01}
     ).bind()
-    return serve.run(app, name=APPLICATION, route_prefix="/")
+    return serve.run(app, name=APPLICATION, route_prefix=None)
 
 
 def load(handle: Any, arguments: list[str]) -> None:
-    loading = handle.load.remote(arguments)
+    loading = handle.load.remote(arguments, int(Port.API))
     while True:
         try:
             loading.result(timeout_s=POLL)

@@ -6,7 +6,6 @@ import pytest
 from ray.core.generated.common_pb2 import ActorDeathCause, ActorDiedErrorContext
 from ray.exceptions import RayTaskError
 
-from hunyuan_runtime.config import Port
 from hunyuan_runtime.serve import driver
 from hunyuan_runtime.serve.reports import Report
 from hunyuan_runtime.termination import Cause, RuntimeFailure
@@ -101,8 +100,8 @@ def test_the_replica_is_held_on_the_leaders_node_and_every_gpu_gets_a_bundle(
     monkeypatch.setattr("ray.serve.start", lambda **given: started.update(given))
     monkeypatch.setattr("ray.serve.run", lambda app, **given: (app, given))
     config: Any = type("Config", (), {"nodes": 2, "gpus_per_node": 2})
-    assert driver.start_serve(config) == ("app", {"name": "hunyuan", "route_prefix": "/"})
-    assert started == {"http_options": {"host": "0.0.0.0", "port": int(Port.API)}}
+    assert driver.start_serve(config) == ("app", {"name": "hunyuan", "route_prefix": None})
+    assert started == {"proxy_location": "Disabled"}, "the replica opens the port itself"
     first, *others = options["placement_group_bundles"]
     assert [bundle["GPU"] for bundle in (first, *others)] == [1, 1, 1, 1]
     assert "node:__internal_head__" in first

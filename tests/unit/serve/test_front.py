@@ -1,47 +1,108 @@
-"""The front door and the reports: what passes between processes arrives as it was sent."""
+"""The front door and the reports: what is accepted is answered, and what is reported arrives as it was sent."""
 
+import asyncio
 import os
 import pickle
-from typing import Any
+import socket
+import threading
+from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
-from hunyuan_runtime.serve import front
+from hunyuan_runtime.serve.front import Door, Loop, bind
 from hunyuan_runtime.serve.reports import Report, ReportReader, ReportWriter
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 
-async def ask(scope: dict[str, Any], *received: dict[str, Any]) -> list[dict[str, Any]]:
-    sent: list[Any] = []
-    left = list(received)
+class Engine:
+    """An app that streams two words, the second when ``go_on`` is set."""
 
-    async def receive() -> dict[str, Any]:
-        return left.pop(0)
+    def __init__(self) -> None:
+        self.app = FastAPI()
+        self.go_on = asyncio.Event()
+        self.app.add_api_route("/v1/completions", self.complete, methods=["POST"])
 
-    async def send(message: Any) -> None:
-        sent.append(message)
+    async def complete(self) -> StreamingResponse:
+        async def words() -> AsyncIterator[bytes]:
+            yield b"first "
+            await self.go_on.wait()
+            yield b"last"
 
-    await front.Front()(scope, receive, send)
-    return sent
-
-
-async def test_the_door_is_closed_until_the_engine_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "_opened", [])
-    start, body = await ask({"type": "http"})
-    assert start["status"] == 503
-    assert (b"retry-after", b"10") in start["headers"]
-    assert b"loading" in body["body"]
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "through"})
-
-    front.open_with(app)
-    assert await ask({"type": "http"}) == [{"type": "through"}]
+        return StreamingResponse(words())
 
 
-async def test_the_lifespan_is_answered_without_an_app() -> None:
-    sent = await ask({"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
-    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+@pytest.fixture
+def listener() -> socket.socket:
+    return bind(0)
+
+
+@pytest.fixture
+def url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def test_a_closing_door_lets_out_what_it_let_in(
+    listener: socket.socket, url: str, client: aiohttp.ClientSession
+) -> None:
+    engine = Engine()
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await client.post(f"{url}/v1/completions")
+    door = Door(engine.app, listener)
+    await door.open()
+    async with client.post(f"{url}/v1/completions") as answer:
+        assert await answer.content.read(6) == b"first "
+        closing = asyncio.create_task(door.close())
+        while True:  # until the door has heard of it
+            try:
+                await (await client.get(f"{url}/health")).read()
+            except aiohttp.ClientConnectorError:
+                break
+            await asyncio.sleep(0.02)
+        assert not closing.done()
+        engine.go_on.set()
+        assert await answer.content.read() == b"last"
+    await asyncio.wait_for(closing, 5)
+
+
+async def test_what_a_text_generator_lacks_is_refused_in_the_clients_own_form(
+    listener: socket.socket, url: str, client: aiohttp.ClientSession
+) -> None:
+    door = Door(Engine().app, listener)
+    await door.open()
+    async with client.post(f"{url}/v1/embeddings", json={"input": "x"}) as answer:
+        error = (await answer.json())["error"]
+    assert (answer.status, error["code"], error["type"]) == (404, 404, "NotFoundError")
+    assert error["message"].startswith("/v1/embeddings is not served: this model generates text.")
+    await client.close()
+    await door.close()
+
+
+def test_a_port_that_is_taken_is_an_error_and_no_exit(listener: socket.socket) -> None:
+    listener.listen()
+    with pytest.raises(OSError, match="in use"):
+        bind(listener.getsockname()[1])
+
+
+async def test_the_engines_loop_is_uvloops_in_a_thread_of_its_own() -> None:
+    async def where() -> tuple[str, str]:
+        return type(asyncio.get_running_loop()).__module__, threading.current_thread().name
+
+    async def fail() -> None:
+        raise RuntimeFailure(Cause.EngineFailed, "no")
+
+    loop = Loop()
+    assert await loop.run(where()) == ("uvloop", "front-door")
+    with pytest.raises(RuntimeFailure, match="no"):
+        await loop.run(fail())
 
 
 def test_reports_arrive_whole_and_in_order() -> None:
