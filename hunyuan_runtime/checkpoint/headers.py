@@ -25,9 +25,13 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
 
     @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
     def size(self) -> int:
         """In bytes."""
-        return math.prod(self.shape) * ITEM_SIZES.get(self.dtype, 1)
+        return self.elements * ITEM_SIZES.get(self.dtype, 1)
 
 
 Header = dict[str, Entry]
