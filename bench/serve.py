@@ -27,7 +27,7 @@ import click
 import psutil
 from hunyuan_cli.bench import Run, measure, question_options
 from hunyuan_cli.load import Question, Summary
-from servers import Server, both_servers, cpu_seconds
+from servers import Server, bare, cpu_seconds, ours, serve_config
 
 from hunyuan_runtime.tiny import make_tiny_model
 
@@ -203,8 +203,9 @@ def main(  # noqa: PLR0913 - one parameter an option
         logs = logs or folder
         logs.mkdir(parents=True, exist_ok=True)
         model = model or make_tiny_model(Path.home() / ".cache/hunyuan-operator/tiny/bench").path
+        config = serve_config(model, max_num_seqs=max_num_seqs)
         plan = Plan(
-            servers=both_servers(model, folder, max_num_seqs, bare_executor),
+            servers=(bare(config, folder, bare_executor), ours(config, folder)),
             question=Question(max_tokens=max_tokens, words=prompt_words, seed=seed),
             runs=loads(streams, rate, requests),
             rounds=rounds,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import psutil
@@ -64,41 +65,68 @@ class Server:
                 time.sleep(0.3)
 
 
-def both_servers(model: Path, folder: Path, seqs: int, executor: str) -> tuple[Server, Server]:
-    config = ServeConfig(
-        model_path=str(model), served_name="tiny", max_model_len=512, nodes=1, gpus_per_node=1, tensor_parallel=1,
-        pipeline_parallel=1, max_num_seqs=seqs, gpu_memory_utilization=0.9,
-    )  # fmt: skip
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), **ENVIRONMENT}
+def serve_config(model: Path, **changes: Any) -> ServeConfig:
+    """One rank."""
+    fields: dict[str, Any] = {
+        "model_path": str(model),
+        "served_name": "tiny",
+        "max_model_len": 512,
+        "nodes": 1,
+        "gpus_per_node": 1,
+        "tensor_parallel": 1,
+        "pipeline_parallel": 1,
+        "max_num_seqs": 64,
+        "gpu_memory_utilization": 0.9,
+    }
+    return ServeConfig.model_validate(fields | changes)
+
+
+def ours(config: ServeConfig, folder: Path) -> Server:
+    """The leader of a group of one. ``folder`` must have a short path: Ray's sockets lie in it."""
     (folder / "config.json").write_text(config.model_dump_json())
     (folder / "token").write_text(secrets.token_hex(32))
-    ours = Server(
+    options = {"config": "config.json", "work": "work", "ray-token": "token", "termination-log": "end.json"}
+    return Server(
         name="ours",
         command=[
-            sys.executable, "-m", "hunyuan_runtime.serve", f"--config={folder}/config.json", f"--work={folder}/work",
-            f"--ray-token={folder}/token", f"--termination-log={folder}/end.json",
+            sys.executable, "-m", "hunyuan_runtime.serve",
+            *(f"--{option}={folder / name}" for option, name in options.items()),
         ],
         url=f"http://127.0.0.1:{Port.API:d}",
         ready_url=f"http://127.0.0.1:{Port.STATUS:d}/readyz",
-        env=env | {"HUNYUAN_RANK": "0", "HUNYUAN_LEADER": "127.0.0.1", "HUNYUAN_POD_IP": "127.0.0.1"},
+        env={
+            **_environment(folder),
+            "HUNYUAN_RANK": "0",
+            "HUNYUAN_LEADER": "127.0.0.1",
+            "HUNYUAN_POD_IP": "127.0.0.1",
+        },
     )  # fmt: skip
-    arguments = engine_arguments(config, Checkpoint(tokenizer=model, quantized=False), "cpu")
-    arguments = [each for each in arguments if not each.startswith("--distributed-executor-backend")]
-    bare = Server(
+
+
+def bare(config: ServeConfig, folder: Path, executor: str) -> Server:
+    """vLLM's own server with the same engine arguments; an empty ``executor`` is vLLM's own choice."""
+    arguments = engine_arguments(config, Checkpoint(tokenizer=Path(config.model_path), quantized=False), "cpu")
+    backend = "--distributed-executor-backend"
+    return Server(
         name="bare",
         command=[
-            sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments, "--host=127.0.0.1",
-            f"--port={BARE_PORT}", "--disable-uvicorn-access-log",
-            *([f"--distributed-executor-backend={executor}"] if executor else []),
+            sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+            *(argument for argument in arguments if not argument.startswith(backend)),
+            *([f"{backend}={executor}"] if executor else []),
+            "--host=127.0.0.1", f"--port={BARE_PORT}", "--disable-uvicorn-access-log",
         ],
         url=f"http://127.0.0.1:{BARE_PORT}",
         ready_url=f"http://127.0.0.1:{BARE_PORT}/health",
-        env=env,
+        env=_environment(folder),
     )  # fmt: skip
-    return bare, ours
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(folder), **ENVIRONMENT}
 
 
 def cpu_seconds(root: psutil.Process) -> float:
+    """What the process and all that it started have used so far; a process that has ended is not in it."""
     total = 0.0
     for process in (root, *root.children(recursive=True)):
         try:
