@@ -86,12 +86,24 @@ class Rank(_Frozen):
 
 
 class Phase(StrEnum):
-    """How far a rank has come. The leader passes all in this order; a worker stops at ``JOINED``."""
+    """How far a rank has come. The leader passes all in this order; a worker stops at ``JOINED``.
 
+    ``FETCHING`` is the init container's, where the model comes from a hub.
+    """
+
+    FETCHING = "Fetching"
     STARTING = "Starting"
     JOINED = "Joined"
     LOADING = "Loading"
     SERVING = "Serving"
+
+
+class Progress(_Frozen):
+    """How far the phase's long work is: bytes fetched, or bytes of the checkpoint passed by the slowest rank."""
+
+    done_bytes: int = Field(ge=0)
+    total_bytes: int = Field(ge=0)
+    remaining_seconds: int | None = Field(default=None, ge=0, description="at the pace of the last two minutes")
 
 
 class RuntimeStatus(_Frozen):
@@ -99,6 +111,7 @@ class RuntimeStatus(_Frozen):
 
     phase: Phase
     ranks_joined: int = Field(default=0, ge=0, description="ranks in Ray, as the leader sees them; 0 on workers")
+    progress: Progress | None = Field(default=None, description="while it fetches or loads, as soon as it is known")
     failed_rank: int | None = Field(
         default=None, description="rank whose engine process died, as the leader learns from Ray; it ends as WorkerDied"
     )

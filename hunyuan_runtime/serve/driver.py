@@ -21,6 +21,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from hunyuan_runtime.config import Port, ServeConfig
 from hunyuan_runtime.serve.app import APPLICATION, Engine
+from hunyuan_runtime.serve.load_progress import Loaded, loaded
 from hunyuan_runtime.serve.ray_node import rank_of
 from hunyuan_runtime.serve.reports import Report, ReportWriter
 from hunyuan_runtime.termination import Cause, RuntimeFailure
@@ -61,7 +62,7 @@ def run(reports: ReportWriter, address: str, config: ServeConfig, arguments: lis
     wait_for_ranks(reports, config.nodes)
     reports.write(Report(event="loading"))
     handle = start_serve(config)
-    load(handle, arguments)
+    load(reports, handle, arguments, config.nodes * config.gpus_per_node)
     reports.write(Report(event="loaded"))
     while True:
         raise_dead_rank()
@@ -96,13 +97,17 @@ def start_serve(config: ServeConfig) -> Any:
     return serve.run(app, name=APPLICATION, route_prefix=None)
 
 
-def load(handle: Any, arguments: list[str]) -> None:
+def load(reports: ReportWriter, handle: Any, arguments: list[str], ranks: int) -> None:
     loading = handle.load.remote(arguments, int(Port.API))
+    told: Loaded | None = None
     while True:
         try:
             loading.result(timeout_s=POLL)
         except TimeoutError:
             raise_dead_rank()
+            if (far := loaded(ranks)) and far != told:
+                reports.write(Report(event="progress", done=far.done, total=far.total))
+                told = far
         except (RayError, RuntimeFailure) as error:
             root = _root_of(error)
             if root.cause is Cause.EngineFailed:

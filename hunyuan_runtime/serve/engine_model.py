@@ -10,13 +10,14 @@ Only weights of published names load, and all of them must be there (engine_weig
 
 from collections.abc import Callable, Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from vllm import envs
 from vllm.compilation.decorators import support_torch_compile
 from vllm.config import VllmConfig
-from vllm.distributed import get_pp_group, get_tensor_model_parallel_world_size
+from vllm.distributed import get_pp_group, get_tensor_model_parallel_world_size, get_world_group
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.layers.layernorm import RMSNorm
 from vllm.model_executor.layers.linear import (
@@ -43,6 +44,7 @@ from hunyuan_runtime.model import HunYuanConfig
 from hunyuan_runtime.serve.engine_layout import rope_parameters, stage_layers
 from hunyuan_runtime.serve.engine_moe import HunYuanMLP, HunYuanMoE
 from hunyuan_runtime.serve.engine_weights import checked, fused_names, share_kv_scales
+from hunyuan_runtime.serve.load_progress import counted, teller, weight_bytes
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -218,6 +220,7 @@ class HunYuanForCausalLM(nn.Module, SupportsPP):
         super().__init__()
         self.config: HunYuanConfig = vllm_config.model_config.hf_config
         self.quant_config = vllm_config.quant_config
+        self.checkpoint = Path(vllm_config.model_config.model)
         self.model = HunYuanModel(vllm_config=vllm_config, prefix=maybe_prefix(prefix, "model"))
         self.lm_head: nn.Module = PPMissingLayer()
         if get_pp_group().is_last_rank:
@@ -255,6 +258,8 @@ class HunYuanForCausalLM(nn.Module, SupportsPP):
             ValueError: a tensor is missing, unexpected or of another shape; the message names it.
 
         """
+        total = weight_bytes(self.checkpoint, self.allow_patterns_overrides)
+        weights = counted(weights, total, teller(get_world_group().rank, total))
         prepared = share_kv_scales(checked(weights, self.config), self.config)
         mapper = WeightsMapper(orig_to_new_stacked=fused_names(self.config))
         loaded: set[str] = AutoWeightsLoader(self).load_weights(prepared, mapper=mapper)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hunyuan_runtime.config import Phase, Port, ServeConfig
+from hunyuan_runtime.pace import Pace
 from hunyuan_runtime.serve.canary import Api, Canary, wait_until_idle
 from hunyuan_runtime.serve.checkpoint import check_config, check_folder, check_weights
 from hunyuan_runtime.serve.engine_args import Checkpoint, engine_arguments
@@ -42,6 +43,7 @@ class Leader:
     joined: list[int] = field(default_factory=list)
     blamed: RuntimeFailure | None = None
     canary: Canary | None = None
+    pace: Pace = field(default_factory=Pace)
 
     def run(self) -> NoReturn:
         """Check, start Ray and the driver, then watch both.
@@ -90,6 +92,8 @@ class Leader:
                 self.status.update(ranks_joined=len(report.ranks))
             case "loading":
                 self.status.update(phase=Phase.LOADING)
+            case "progress":
+                self.status.update(progress=self.pace.progress(report.done, report.total, time.monotonic()))
             case "loaded":
                 self.canary = Canary(self._api(), self._start_time_left())
                 self.canary.start()
@@ -134,7 +138,7 @@ class Leader:
             self.blamed = RuntimeFailure(Cause.EngineFailed, f"the engine stopped answering: {self.canary.failure}")
             self.status.ready = False
         elif self.canary.alive and not self.status.ready:
-            self.status.update(phase=Phase.SERVING)
+            self.status.update(phase=Phase.SERVING, progress=None)
             self.status.ready = True
 
     def _start_time_left(self) -> float:

@@ -10,15 +10,21 @@ from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 
 class Report(BaseModel):
-    """``joining``: who is in Ray. ``loading``: all are. ``loaded``: the engine is up. The others are ends."""
+    """``joining``: who is in Ray. ``loading``: all are. ``progress``: how far. ``loaded``: the engine is up.
+
+    The others are ends.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    event: Literal["joining", "loading", "loaded", "rank-died", "failed"]
+    event: Literal["joining", "loading", "progress", "loaded", "rank-died", "failed"]
     ranks: list[int] = []
     """``joining``: all ranks in Ray; ``rank-died``: the one."""
     pid: int = 0
     """``rank-died``: of the engine process, on that rank's node."""
+    done: int = 0
+    total: int = 0
+    """``progress``: bytes of the checkpoint."""
     cause: str = ""
     message: str = ""
 

@@ -200,20 +200,25 @@ def test_two_ranks_serve_together_and_the_one_that_dies_takes_the_blame(start: S
     worker = start(1, both)
     leader = start(0, both)
     phases: list[Phase] = []
+    loaded: list[tuple[int, int]] = []
 
     def serving() -> bool:
         ready, status = leader.ready(), leader.status()
         if status is not None and status.phase not in phases:
             phases.append(status.phase)
+        if status is not None and status.progress is not None:
+            loaded.append((status.progress.done_bytes, status.progress.total_bytes))
         assert not ready or phases[-1] is Phase.SERVING
         return ready
 
     wait_for(serving, leader, 480)
     assert phases == sorted(phases, key=list(Phase).index)
     assert phases[-1] is Phase.SERVING
+    size = sum(path.stat().st_size for path in tiny.glob("*.safetensors"))
+    assert (loaded, loaded[-1]) == (sorted(loaded), (size, size))
     status = leader.status()
     assert status is not None
-    assert status.ranks_joined == 2
+    assert (status.ranks_joined, status.progress) == (2, None)
     assert worker.ready()
 
     for question in (QUESTION, f"<|eos|>{QUESTION}"):

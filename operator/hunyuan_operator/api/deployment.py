@@ -15,6 +15,7 @@ from hunyuan_operator.api.base import Model
 from hunyuan_operator.api.deployment_status import (
     Condition,
     Failure,
+    GroupProgress,
     GroupStatus,
     HunyuanDeploymentStatus,
     PlanStatus,
@@ -44,6 +45,7 @@ __all__ = [
     "Engine",
     "Failure",
     "Gpus",
+    "GroupProgress",
     "GroupStatus",
     "HunyuanDeployment",
     "HunyuanDeploymentSpec",

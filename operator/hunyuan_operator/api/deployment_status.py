@@ -35,6 +35,15 @@ class Failure(Model):
     log: str = Field(default="", description="Last lines of the container's log")
 
 
+class GroupProgress(Model):
+    """How far a group's long work is. Written at most every ten seconds."""
+
+    done_bytes: int = Field(description="Bytes fetched or loaded so far")
+    total_bytes: int = Field(description="All bytes")
+    estimated_finish: str | None = Field(default=None, description="When it is done, at the pace of two minutes")
+    time: str = Field(description="When these figures were taken")
+
+
 class GroupStatus(Model):
     """One group.
 
@@ -47,7 +56,7 @@ class GroupStatus(Model):
     attempt: int = Field(default=0, description="Number of the attempt, from 1; a restart of the group is a new one")
     ready: bool = Field(default=False, description="Whether the group answers requests")
     state: str = Field(
-        default="", description="Pending, Starting, Joined, Loading, Serving, BackOff, Stalled, Stopping"
+        default="", description="Pending, Fetching, Starting, Joined, Loading, Serving, BackOff, Stalled, Stopping"
     )
     nodes: list[str] = Field(default_factory=list, description="Nodes of the pods, by rank")
     failures: list[str] = Field(default_factory=list, description="Times of the failures inside the restart window")
@@ -58,6 +67,7 @@ class GroupStatus(Model):
     retryable: bool = Field(default=True, description="Whether a retry without a change can help")
     started_at: str = Field(default="", description="When the attempt's pods were created")
     ready_at: str = Field(default="", description="When the group first answered in this attempt")
+    progress: GroupProgress | None = Field(default=None, description="Of the model, while state is Fetching or Loading")
 
 
 class PlanStatus(Model):

@@ -25,7 +25,7 @@ def verdicts(
         ConditionType.READY: _ready(deployment, groups, found),
         ConditionType.PROGRESSING: progressing,
         ConditionType.DEGRADED: _degraded(found),
-        **_milestones(deployment, plan, observed),
+        **_milestones(deployment, plan, observed, groups),
     }
     if progressing.status == "True":
         result[ConditionType.RECONCILING] = progressing
@@ -108,10 +108,13 @@ def _degraded(found: list[Problem]) -> Verdict:
     return _true(found[0]) if found else no(Reason.NO_FAILURE)
 
 
-def _milestones(deployment: HunyuanDeployment, plan: DeploymentPlan, observed: Observed) -> Verdicts:
+def _milestones(
+    deployment: HunyuanDeployment, plan: DeploymentPlan, observed: Observed, groups: list[GroupStatus]
+) -> Verdicts:
     if nothing := _without_groups(deployment):
         return dict.fromkeys(MILESTONES, nothing)
-    each = [milestones(group, observed) for group in plan.wanted]
+    progress = {group.index: group.progress for group in groups}
+    each = [milestones(group, observed, progress[group.memory.index]) for group in plan.wanted]
     return {kind: worst(one[kind] for one in each) for kind in MILESTONES}
 
 

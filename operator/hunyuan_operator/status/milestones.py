@@ -1,9 +1,11 @@
 """How far one group's attempt has come, as the four conditions that a group passes on its way to serving."""
 
+from hunyuan_operator.api.deployment import GroupProgress
 from hunyuan_operator.api.reasons import ConditionType, Reason
 from hunyuan_operator.observe.pod import Pod, Stage
 from hunyuan_operator.observe.world import Observed
 from hunyuan_operator.plan.groups import GroupPlan
+from hunyuan_operator.status.progress import in_words
 from hunyuan_operator.status.verdict import Verdict, no, unknown, yes
 from hunyuan_runtime.config import Phase, RuntimeStatus
 
@@ -11,9 +13,9 @@ _ORDER = tuple(Phase)
 MILESTONES = (ConditionType.SCHEDULED, ConditionType.RAY_READY, ConditionType.MODEL_LOADED, ConditionType.SERVING)
 
 
-def milestones(group: GroupPlan, observed: Observed) -> dict[ConditionType, Verdict]:
+def milestones(group: GroupPlan, observed: Observed, progress: GroupProgress | None) -> dict[ConditionType, Verdict]:
     """Messages name the group, so that the worst of several groups can speak for all."""
-    return dict(zip(MILESTONES, (_scheduled(group), *_runtime_milestones(group, observed)), strict=True))
+    return dict(zip(MILESTONES, (_scheduled(group), *_runtime_milestones(group, observed, progress)), strict=True))
 
 
 def scheduled(group: GroupPlan) -> bool:
@@ -47,7 +49,9 @@ def _scheduled(group: GroupPlan) -> Verdict:
     return no(Reason.PODS_PENDING, _of(group, "waits for its pods"))
 
 
-def _runtime_milestones(group: GroupPlan, observed: Observed) -> tuple[Verdict, Verdict, Verdict]:
+def _runtime_milestones(
+    group: GroupPlan, observed: Observed, progress: GroupProgress | None
+) -> tuple[Verdict, Verdict, Verdict]:
     """RayReady, ModelLoaded, Serving."""
     leader = running_leader(group)
     if leader is None:
@@ -62,7 +66,7 @@ def _runtime_milestones(group: GroupPlan, observed: Observed) -> tuple[Verdict, 
         yes(Reason.RANKS_JOINED) if _past(told, Phase.JOINED) else no(Reason.RANKS_JOINING, _of(group, joined)),
         yes(Reason.MODEL_IS_LOADED)
         if _past(told, Phase.SERVING)
-        else no(Reason.MODEL_LOADING, _of(group, told.message or told.phase.value)),
+        else no(Reason.MODEL_LOADING, _of(group, in_words(progress) if progress else told.message or told.phase.value)),
         yes(Reason.API_ANSWERS)
         if leader.stage is Stage.READY
         else no(Reason.API_SILENT, _of(group, "the API doesn't answer yet")),

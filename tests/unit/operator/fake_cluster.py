@@ -19,7 +19,7 @@ from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.reconcile import Result, reconcile
 from hunyuan_operator.settings import Settings
 
-from hunyuan_runtime.config import Phase, RuntimeStatus
+from hunyuan_runtime.config import Phase, Progress, RuntimeStatus
 from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
 
 Object = dict[str, Any]
@@ -202,11 +202,11 @@ class FakeCluster:
                     "containerStatuses": [running],
                 }
 
-    def tell(self, phase: Phase, message: str = "", joined: int = 0) -> None:
+    def tell(self, phase: Phase, message: str = "", joined: int = 0, progress: Progress | None = None) -> None:
         """Every leader answers so."""
         for pod in self.live_pods():
             if pod["metadata"]["labels"][names.ROLE] == "leader":
-                told = RuntimeStatus(phase=phase, message=message, ranks_joined=joined)
+                told = RuntimeStatus(phase=phase, message=message, ranks_joined=joined, progress=progress)
                 self.runtime[pod["status"]["podIP"]] = told
 
     def make_ready(self) -> None:

@@ -155,6 +155,14 @@ def test_a_start_that_takes_too_long_ends(status: StatusServer) -> None:
     assert "doesn't answer" in str(end)
 
 
+def test_a_loading_leader_tells_how_far_its_ranks_are(status: StatusServer) -> None:
+    far = (Report(event="progress", done=100, total=400), Report(event="progress", done=200, total=400))
+    end_of(leader(status, PlayedRay(dies_after=8)), *LOADING, *far)
+    assert status.status.progress is not None
+    assert (status.status.progress.done_bytes, status.status.progress.total_bytes) == (200, 400)
+    assert status.status.progress.remaining_seconds is not None
+
+
 def test_serving_needs_an_answer_and_a_silent_engine_is_unready_before_it_is_the_end(status: StatusServer) -> None:
     member = leader(status, PlayedRay())
     canary: Any = PlayedCanary()
