@@ -8,18 +8,15 @@ from typing import Any
 
 import click
 
+from hunyuan_cli.bench import bench
+from hunyuan_cli.chat import chat
+from hunyuan_cli.extras import MissingExtra
 from hunyuan_cli.plan import plan
+from hunyuan_cli.quantize import quantize
 
 
 def emit(result: dict[str, Any], *, as_json: bool, text: str) -> None:
     click.echo(json.dumps(result, ensure_ascii=False) if as_json else text)
-
-
-class MissingExtra(click.ClickException):
-    """A command needs packages that this installation left out."""
-
-    def __init__(self, error: ImportError, extra: str) -> None:
-        super().__init__(f"{error}. This command needs the extra {extra!r}: pip install 'hunyuan-operator[{extra}]'")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -83,7 +80,8 @@ def fail(error: Exception) -> Any:
     sys.exit(2)
 
 
-main.add_command(plan)
+for command in (bench, chat, plan, quantize):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()
