@@ -83,7 +83,7 @@ def quantize(job: Job) -> Summary:
         RuntimeFailure: the source is no whole HunYuan checkpoint; the message names file and tensor.
 
     """
-    config = checked_source(job.source)
+    config = check_source(job.source)
     check_prompts(job.prompts, config)
     job.out.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_of(job)
@@ -111,7 +111,8 @@ def quantize(job: Job) -> Summary:
     return Summary(path=job.out, made=True, report=report)
 
 
-def checked_source(source: Path) -> HunYuanConfig:
+def check_source(source: Path) -> HunYuanConfig:
+    """The configuration of a checkpoint that can be quantised; raises what :func:`quantize` raises."""
     check_folder(source)
     if check_config(source):
         raise QuantizeError(f"{source} is quantised already: config.json has a quantization_config")

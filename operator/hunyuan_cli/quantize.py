@@ -54,12 +54,13 @@ def quantize(source: Path, out: Path, prompts: Path | None, kind: str, *, as_jso
     when all is done, with quantization_report.json, the error of each layer.
     """
     try:
-        from hunyuan_runtime.quantize import Format, Job, quantize  # noqa: PLC0415 - torch, only for this command
+        from hunyuan_runtime.quantize import Format, Job, check_source, quantize  # noqa: PLC0415 - torch, only for this command
         from hunyuan_runtime.quantize.prompts import read_prompts  # noqa: PLC0415 - likewise
         from hunyuan_runtime.termination import RuntimeFailure  # noqa: PLC0415 - likewise
     except ImportError as error:
         raise MissingExtra(error, "serve") from error
     try:
+        check_source(source)  # before its tokenizer: what is no model has none
         ids = read_prompts(source, prompts)
         with ExitStack() as stack:
             done = quantize(Job(source=source, out=out, prompts=ids, format=Format(kind), progress=Progress(stack)))
