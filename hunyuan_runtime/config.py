@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 CONFIG_PATH = PurePosixPath("/etc/hunyuan/config.json")
 MODEL_ROOT = PurePosixPath("/models")
+HUB_TOKEN_PATH = PurePosixPath("/var/run/hunyuan/hub-token/token")
 RAY_TOKEN_PATH = PurePosixPath("/var/run/hunyuan/ray-token/token")
 TERMINATION_LOG = PurePosixPath("/dev/termination-log")
 
@@ -45,10 +46,26 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class HubSource(_Frozen):
+    """Where ``hunyuan_runtime.fetch`` gets a model, and where it puts it."""
+
+    endpoint: str = Field(description="base address of the hub, without a slash at its end")
+    repo: str
+    revision: str = Field(description="commit or tag")
+    folder: str = Field(default="", description="inside the repository; its root if empty")
+    cache: str = Field(description="absolute folder in the pod that holds fetched models")
+
+    @property
+    def snapshot(self) -> PurePosixPath:
+        """The model's folder. It is there when it is complete, and never changes."""
+        return PurePosixPath(self.cache, self.repo.replace("/", "--"), self.revision.replace("/", "--"), self.folder)
+
+
 class ServeConfig(_Frozen):
     """What one group serves and how. World size is ``tensor_parallel * pipeline_parallel == nodes * gpus_per_node``."""
 
     model_path: str = Field(description="absolute folder of the checkpoint inside the pod")
+    hub: HubSource | None = Field(default=None, description="what the init container fetches to model_path, if any")
     served_name: str = Field(description="model name in the OpenAI API")
     quantization: Quantization = "bf16"
     max_model_len: int = Field(ge=1, description="tokens, prompt and answer together")

@@ -7,6 +7,8 @@ shell's and a signal's own codes (126, 127, 128 + n) never mean one of ours.
 leader can.
 """
 
+import sys
+import traceback
 from enum import Enum
 from pathlib import Path
 
@@ -25,6 +27,8 @@ class Cause(Enum):
     TokenizerInvalid = (67, False, "The tokenizer can't be read; the message names the file.")
     QuantizationUnsupported = (68, False, "The device or the checkpoint can't do spec.quantization.")
     ModelUnreadable = (69, True, "Reading the model's volume failed; the message has the file and the system's error.")
+    ModelAccessDenied = (83, False, "The hub refuses the model: correct spec.model.huggingFace, or its token's Secret.")
+    FetchFailed = (84, True, "The model couldn't be fetched in full: the hub or the volume fails; see the message.")
     LeaderUnreachable = (
         70,
         True,
@@ -93,3 +97,17 @@ class TerminationMessage(BaseModel):
             short = f"{self.message[: keep // 2]} … {self.message[-(keep // 2) :]}"
             text = self.model_copy(update={"message": short}).model_dump_json()
         path.write_text(text)
+
+
+def last_words(error: Exception, rank: int, log: Path) -> int:
+    """The traceback to the container's log, the message to the termination log; returns the exit code."""
+    traceback.print_exception(error)
+    unexpected = RuntimeFailure(Cause.Unexpected, f"{type(error).__name__}: {error}")
+    failure = error if isinstance(error, RuntimeFailure) else unexpected
+    message = TerminationMessage.of(failure, rank)
+    try:
+        message.write(log)
+    except OSError as refused:
+        print(f"{log}: {refused}", file=sys.stderr)  # noqa: T201 - the log of a container
+    print(message.model_dump_json(), file=sys.stderr)  # noqa: T201 - likewise
+    return failure.cause.exit_code

@@ -27,6 +27,9 @@ DURATION = "must be a duration of at least 1s in whole hours, minutes and second
 OBJECT_NAME = "must be the name of a Kubernetes object: lower case letters, digits, '-' and '.'"
 IMAGE = "must be an image reference, such as registry/name:tag, without spaces"
 ABSOLUTE = "must be relative to the volume's root: drop the leading '/'"
+HUB = "spec.model.huggingFace"
+PINNED = "must be a commit hash or a tag: branches move, and ranks could load different weights"
+ENDPOINT = "must be an http or https address without a slash at its end, such as https://huggingface.co"
 PARENT = "must not contain '..'"
 LAYOUT = "tensor x pipeline must be a multiple of gpus.perNode, or less than it"
 NAME_CHARACTERS = "must be a Service's name: lower case letters, digits and '-', a letter first"
@@ -51,6 +54,11 @@ def image(**fields: Any) -> dict[str, Any]:
     return hyd(model={"image": {"reference": "registry.example/models/hunyuan:1"} | fields})
 
 
+def hub(**fields: Any) -> dict[str, Any]:
+    source = {"repo": "tencent/Tencent-Hunyuan-Large", "revision": "v1.0", "cache": PVC}
+    return hyd(model={"huggingFace": source | fields})
+
+
 def shaped(**fields: Any) -> dict[str, Any]:
     shape = {"numHiddenLayers": 4, "hiddenSize": 1280, "intermediateSize": 256, "vocabSize": 768}
     return hyd(model=MODEL | {"architecture": shape | {"numAttentionHeads": 16} | fields})
@@ -60,6 +68,13 @@ ACCEPTED = {
     "the least": hyd(),
     "a folder in a volume": pvc(claimName="models.ssd-1", path="a/b..c/..d"),
     "an image": image(reference="registry.example:5000/a/b@sha256:0123", path="model"),
+    "a repository of the hub": hub(
+        revision="0123456789abcdef0123456789abcdef01234567",
+        path="Hunyuan-A52B-Instruct",
+        cache={"claimName": "models", "path": "hub"},
+        tokenSecret={"name": "hub", "key": "read.token_1"},
+    ),
+    "a mirror of the hub": hub(revision="releases/1.0", endpoint="http://mirror.example:8080/hf"),
     "the longest name": hyd(name="h" * 40),
     "a name of one letter": hyd(name="h"),
     "numbers as quantities": hyd(gpus={"memory": 96000000000}, runtime={"cpu": 8}),
@@ -108,12 +123,13 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (hyd(name="7b"), "metadata.name", NAME_CHARACTERS),
     # The model
     (hyd(model=None), "spec.model", "Required value"),
-    (hyd(model={}), "spec.model", "has no source: set pvc or image"),
+    (hyd(model={}), "spec.model", "has no source: set pvc, image or huggingFace"),
     (
         hyd(model={"pvc": PVC, "image": {"reference": "a:1"}}),
         "spec.model",
-        "pvc and image exclude each other: keep one of",
+        "pvc, image and huggingFace exclude each other: keep one of them",
     ),
+    (hyd(model={"pvc": PVC} | hub()["spec"]["model"]), "spec.model", "pvc, image and huggingFace exclude each other"),
     (hyd(model={"pvc": {}}), "spec.model.pvc.claimName", "Required value"),
     (pvc(claimName=""), "spec.model.pvc.claimName", "at least 1 chars long"),
     (pvc(claimName="Models"), "spec.model.pvc.claimName", OBJECT_NAME),
@@ -123,6 +139,25 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (image(reference="a b"), "spec.model.image.reference", IMAGE),
     (image(path="/models"), "spec.model.image.path", ABSOLUTE),
     (image(path=".."), "spec.model.image.path", PARENT),
+    (hub(repo="Hunyuan-Large"), f"{HUB}.repo", "must be a repository of the hub as owner/name"),
+    (hub(repo="../etc"), f"{HUB}.repo", "must be a repository of the hub as owner/name"),
+    (hub(revision=None), f"{HUB}.revision", "Required value"),
+    *((hub(revision=name), f"{HUB}.revision", PINNED) for name in ("main", "master", "refs/pr/1", "a/../b", "a b")),
+    (hub(path="/a"), f"{HUB}.path", ABSOLUTE),
+    (hub(path="a/.."), f"{HUB}.path", PARENT),
+    (hub(cache=None), f"{HUB}.cache", "Required value"),
+    (hub(cache={"claimName": "Models"}), f"{HUB}.cache.claimName", OBJECT_NAME),
+    (hub(cache=PVC | {"path": "/a"}), f"{HUB}.cache.path", ABSOLUTE),
+    (hub(cache=PVC | {"path": "../a"}), f"{HUB}.cache.path", PARENT),
+    (hub(tokenSecret={}), f"{HUB}.tokenSecret.name", "Required value"),
+    (hub(tokenSecret={"name": "Hub"}), f"{HUB}.tokenSecret.name", OBJECT_NAME),
+    (hub(tokenSecret={"name": "hub", "key": "a/b"}), f"{HUB}.tokenSecret.key", "must be a key of a Secret"),
+    *((hub(endpoint=url), f"{HUB}.endpoint", ENDPOINT) for url in ("huggingface.co", "ftp://a", "https://a/", "")),
+    (
+        hub(endpoint="http://mirror.example", tokenSecret={"name": "hub"}),
+        f"{HUB}.endpoint",
+        "must be https where a token is sent",
+    ),
     (shaped(hiddenSize=None), "spec.model.architecture.hiddenSize", "Required value"),
     (shaped(moeTopk=0), "spec.model.architecture.moeTopk", "greater than or equal to 1"),
     (

@@ -8,7 +8,7 @@ the classes' too, are the texts of ``kubectl explain``.
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
 from hunyuan_operator.api.architecture import HUNYUAN_LARGE, Architecture
 from hunyuan_operator.api.base import Model
@@ -22,6 +22,7 @@ from hunyuan_operator.api.deployment_status import (
 )
 from hunyuan_operator.api.engine_args import ExtraArgs
 from hunyuan_operator.api.quantities import parse_quantity
+from hunyuan_operator.api.sources import HuggingFaceSource, ImageSource, ModelSource, PvcSource
 from hunyuan_operator.api.validation import (
     DURATION,
     Duration,
@@ -29,7 +30,6 @@ from hunyuan_operator.api.validation import (
     NodeSelector,
     ObjectName,
     Quantity,
-    RelativePath,
     ResourceName,
     Rule,
     rules,
@@ -47,6 +47,7 @@ __all__ = [
     "Gpus",
     "GroupProgress",
     "GroupStatus",
+    "HuggingFaceSource",
     "HunyuanDeployment",
     "HunyuanDeploymentSpec",
     "HunyuanDeploymentStatus",
@@ -59,53 +60,6 @@ __all__ = [
     "Runtime",
     "Scheduling",
 ]
-
-
-class PvcSource(Model):
-    """A folder in a PersistentVolumeClaim of the same namespace, mounted read-only."""
-
-    claim_name: ObjectName = Field(min_length=1, description="Name of the PersistentVolumeClaim")
-    path: RelativePath = Field(default="", description="Folder inside the volume; its root if empty")
-
-
-class ImageSource(Model):
-    """A checkpoint packed as an OCI image, mounted read-only as an image volume."""
-
-    reference: ImageReference = Field(min_length=1, description="Image that holds the checkpoint")
-    path: RelativePath = Field(default="", description="Folder inside the image; its root if empty")
-
-
-class ModelSource(Model):
-    """Where the checkpoint comes from: exactly one of pvc and image."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                rule="!has(self.pvc) || !has(self.image)", message="pvc and image exclude each other: keep one of them"
-            ),
-            Rule(
-                rule="has(self.pvc) || has(self.image)",
-                message="has no source: set pvc or image",
-                reason="FieldValueRequired",
-            ),
-        )
-    )
-
-    pvc: PvcSource | None = Field(default=None, description="A folder in a PersistentVolumeClaim, mounted read-only")
-    image: ImageSource | None = Field(default=None, description="A checkpoint packed as an OCI image")
-    served_name: str = Field(
-        default="", max_length=253, description="Model name in the OpenAI API; the resource's own name if empty"
-    )
-    architecture: Architecture | None = Field(
-        default=None,
-        description="Shape of the model, for the plan of memory, where the checkpoint isn't of Hunyuan-Large's",
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one_source(self) -> Self:
-        if (self.pvc is None) == (self.image is None):
-            raise ValueError("exactly one of pvc and image must be set")
-        return self
 
 
 class Gpus(Model):
@@ -214,7 +168,7 @@ class HunyuanDeploymentSpec(Model):
         )
     )
 
-    model: ModelSource = Field(description="Where the checkpoint comes from: exactly one of pvc and image")
+    model: ModelSource = Field(description="Where the checkpoint comes from: exactly one of pvc, image and huggingFace")
     quantization: Quantization = Field(
         default="bf16", description="Of the weights; int8 and fp8 are made at load unless the checkpoint is quantised"
     )

@@ -7,6 +7,9 @@ LONGEST_NAME = 40
 """Of a HunyuanDeployment. Pods append ``-g<group>-<attempt>-<rank>`` and a host name ends at 63 characters: three
 digits of group, four of rank and twelve of attempt are left."""
 
+FETCH = "fetch"
+"""Init container that fetches the model."""
+
 DEPLOYMENT = f"{GROUP}/deployment"
 """Label on every child: name of the HunyuanDeployment that owns it."""
 GROUP_INDEX = f"{GROUP}/group"

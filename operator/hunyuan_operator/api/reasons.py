@@ -70,6 +70,7 @@ class Reason(_Documented):
     RANKS_JOINED = "RanksJoined", "All ranks are in the Ray cluster."
     RANKS_JOINING = "RanksJoining", "Some ranks are still missing in the Ray cluster."
     MODEL_IS_LOADED = "ModelLoaded", "The engine holds the model."
+    MODEL_FETCHING = "ModelFetching", "The model is being fetched from its hub into the cache volume."
     MODEL_LOADING = "ModelLoading", "The engine is loading the model."
     API_ANSWERS = "ApiAnswers", "The API answers."
     API_SILENT = "ApiSilent", "The API doesn't answer yet."

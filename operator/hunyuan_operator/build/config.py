@@ -2,6 +2,7 @@
 
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeployment
+from hunyuan_operator.build.fetch import hub_source
 from hunyuan_operator.build.metadata import Object, digest_of, metadata, with_hash
 from hunyuan_operator.plan.topology import Topology
 from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, ServeConfig
@@ -10,8 +11,10 @@ from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, ServeConfig
 def serve_config(deployment: HunyuanDeployment, topology: Topology) -> ServeConfig:
     spec = deployment.spec
     source = spec.model.pvc or spec.model.image
+    hub = hub_source(spec.model.hugging_face) if spec.model.hugging_face else None
     return ServeConfig(
-        model_path=str(MODEL_ROOT / (source.path if source else "")),
+        model_path=str(hub.snapshot if hub else MODEL_ROOT / (source.path if source else "")),
+        hub=hub,
         served_name=spec.model.served_name or deployment.name,
         quantization=spec.quantization,
         max_model_len=spec.max_model_len,
@@ -28,7 +31,8 @@ def serve_config(deployment: HunyuanDeployment, topology: Topology) -> ServeConf
 
 def config_map(deployment: HunyuanDeployment, topology: Topology) -> Object:
     """Named by its content and immutable: a running pod's file never changes under it."""
-    text = serve_config(deployment, topology).model_dump_json(indent=2)
+    config = serve_config(deployment, topology)
+    text = config.model_dump_json(indent=2, exclude=None if config.hub else {"hub"})
     return with_hash(
         {
             "apiVersion": "v1",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from hunyuan_operator.api import names
-from hunyuan_operator.api.deployment import HunyuanDeployment
+from hunyuan_operator.api.deployment import HunyuanDeployment, HunyuanDeploymentSpec
+from hunyuan_operator.build.fetch import fetch_container, fetch_volumes
 from hunyuan_operator.build.metadata import Object, metadata
 from hunyuan_operator.plan.topology import Topology
 from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH, TERMINATION_LOG, Port
@@ -56,6 +57,9 @@ def pod(mould: Mould, seat: Seat) -> Object:
             {"key": deployment.spec.gpus.resource_name, "operator": "Exists", "effect": "NoSchedule"},
         ],
     }
+    if hub := deployment.spec.model.hugging_face:
+        policy = deployment.spec.runtime.image_pull_policy
+        spec["initContainers"] = [fetch_container(hub, mould.image, policy, seat.rank)]
     if scheduling.node_selector:
         spec["nodeSelector"] = dict(scheduling.node_selector)
     if scheduling.priority_class_name:
@@ -159,16 +163,22 @@ def _probes() -> Object:
 
 def _volumes(mould: Mould) -> list[Object]:
     spec = mould.deployment.spec
+    token = {"secretName": names.token_secret_name(mould.deployment.name), "defaultMode": 0o440}
+    return [
+        {"name": "config", "configMap": {"name": mould.config_map}},
+        {"name": "ray-token", "secret": token},
+        *_model_volumes(spec),
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.runtime.shared_memory}},
+    ]
+
+
+def _model_volumes(spec: HunyuanDeploymentSpec) -> list[Object]:
+    if spec.model.hugging_face:
+        return fetch_volumes(spec.model.hugging_face)
     model: Object = {"name": "model"}
     if spec.model.pvc:
         model["persistentVolumeClaim"] = {"claimName": spec.model.pvc.claim_name, "readOnly": True}
     elif spec.model.image:
         model["image"] = {"reference": spec.model.image.reference, "pullPolicy": spec.runtime.image_pull_policy}
-    token = {"secretName": names.token_secret_name(mould.deployment.name), "defaultMode": 0o440}
-    return [
-        {"name": "config", "configMap": {"name": mould.config_map}},
-        {"name": "ray-token", "secret": token},
-        model,
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.runtime.shared_memory}},
-    ]
+    return [model]

@@ -43,7 +43,8 @@ class Trouble:
 class Pod:
     """``nodes`` is the number of pods of its attempt, ``config`` the ConfigMap that it mounts.
 
-    ``deadline`` is when a pod that is being deleted has to be gone; on a node that is lost it outlives that.
+    ``fetching`` says that its init container fetches the model. ``deadline`` is when a pod that is being deleted has to
+    be gone; on a node that is lost it outlives that.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Pod:
     node: str = ""
     ip: str = ""
     stage: Stage = Stage.UNSCHEDULED
+    fetching: bool = False
     deadline: datetime | None = None
     trouble: Trouble | None = None
     end: End | None = None
@@ -86,10 +88,16 @@ def pod_of(manifest: Manifest) -> Pod | None:
         node=spec.get("nodeName", ""),
         ip=manifest.get("status", {}).get("podIP", ""),
         stage=_stage(manifest),
+        fetching=_fetching(manifest),
         deadline=parse_time(metadata["deletionTimestamp"]) if "deletionTimestamp" in metadata else None,
         trouble=_trouble(manifest),
         end=end_of(manifest),
     )
+
+
+def _fetching(manifest: Manifest) -> bool:
+    inits = manifest.get("status", {}).get("initContainerStatuses", [])
+    return any(one["name"] == names.FETCH and "running" in one.get("state", {}) for one in inits)
 
 
 def _config(spec: Manifest) -> str:

@@ -49,9 +49,13 @@ def observe(children: Iterable[Manifest], owner_uid: str) -> Observed:
 
 
 def leaders_to_ask(observed: Observed) -> tuple[Pod, ...]:
-    """Leaders that run but are not ready. A ready leader serves, by the meaning of its readiness probe."""
+    """Leaders that fetch or run but are not ready. A ready leader serves, by the meaning of its readiness probe."""
     return tuple(
         pod
         for pod in observed.pods
-        if pod.rank == 0 and pod.stage is Stage.RUNNING and pod.ip and not pod.terminating and pod.end is None
+        if pod.rank == 0
+        and (pod.fetching or pod.stage is Stage.RUNNING)
+        and pod.ip
+        and not pod.terminating
+        and pod.end is None
     )

@@ -7,7 +7,7 @@ from hunyuan_operator.api.times import format_time
 from hunyuan_operator.observe.world import Observed
 from hunyuan_operator.plan.deployment import DeploymentPlan
 from hunyuan_operator.plan.groups import GroupPlan, is_ready
-from hunyuan_operator.status.milestones import scheduled, told_by_leader
+from hunyuan_operator.status.milestones import scheduled, telling_leader, told_by_leader
 from hunyuan_operator.status.problems import is_stalled
 from hunyuan_operator.status.progress import progress_of
 from hunyuan_runtime.config import Phase
@@ -26,7 +26,7 @@ def group_status(
             # An attempt that ended keeps the nodes on which it ran.
             "nodes": memory.nodes if memory.retry_at else [pod.node for pod in group.pods if pod.node],
             "ready_at": memory.ready_at or (format_time(now) if ready else ""),
-            "progress": progress_of(told.progress if told else None, memory.progress, now),
+            "progress": progress_of(told, memory.progress, now) if telling_leader(group) else None,
         }
     )
 

@@ -24,19 +24,21 @@ def scheduled(group: GroupPlan) -> bool:
 
 def told_by_leader(group: GroupPlan, observed: Observed) -> RuntimeStatus | None:
     """None when no leader can be asked, or none answered; a ready leader serves and isn't asked."""
-    leader = running_leader(group)
+    leader = telling_leader(group)
     if leader is None:
         return None
     if leader.stage is Stage.READY:
         return RuntimeStatus(phase=Phase.SERVING)
-    return observed.runtime.get(leader.name)
+    told = observed.runtime.get(leader.name)
+    return told or (RuntimeStatus(phase=Phase.FETCHING) if leader.fetching else None)
 
 
-def running_leader(group: GroupPlan) -> Pod | None:
+def telling_leader(group: GroupPlan) -> Pod | None:
+    """The leader if it fetches the model, or runs."""
     if group.memory.retry_at:
         return None
-    running = (pod for pod in group.pods if pod.rank == 0 and pod.stage.value >= Stage.RUNNING.value)
-    return next(running, None)
+    leaders = (pod for pod in group.pods if pod.rank == 0)
+    return next((pod for pod in leaders if pod.fetching or pod.stage.value >= Stage.RUNNING.value), None)
 
 
 def _scheduled(group: GroupPlan) -> Verdict:
@@ -53,10 +55,10 @@ def _runtime_milestones(
     group: GroupPlan, observed: Observed, progress: GroupProgress | None
 ) -> tuple[Verdict, Verdict, Verdict]:
     """RayReady, ModelLoaded, Serving."""
-    leader = running_leader(group)
-    if leader is None:
+    leader, far = telling_leader(group), in_words(progress) if progress else ""
+    if leader is None or leader.fetching:
         silent = no(Reason.NOT_STARTED, _of(group, "its leader doesn't run yet"))
-        return silent, silent, silent
+        return silent, no(Reason.MODEL_FETCHING, _of(group, far or "begins to fetch")) if leader else silent, silent
     told = told_by_leader(group, observed)
     if told is None:
         lost = unknown(Reason.RUNTIME_UNREACHABLE, _of(group, f"pod {leader.name} tells nothing on its status port"))
@@ -66,7 +68,7 @@ def _runtime_milestones(
         yes(Reason.RANKS_JOINED) if _past(told, Phase.JOINED) else no(Reason.RANKS_JOINING, _of(group, joined)),
         yes(Reason.MODEL_IS_LOADED)
         if _past(told, Phase.SERVING)
-        else no(Reason.MODEL_LOADING, _of(group, in_words(progress) if progress else told.message or told.phase.value)),
+        else no(Reason.MODEL_LOADING, _of(group, far or told.message or told.phase.value)),
         yes(Reason.API_ANSWERS)
         if leader.stage is Stage.READY
         else no(Reason.API_SILENT, _of(group, "the API doesn't answer yet")),

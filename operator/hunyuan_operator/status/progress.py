@@ -4,17 +4,22 @@ from datetime import datetime, timedelta
 
 from hunyuan_operator.api.deployment import GroupProgress
 from hunyuan_operator.api.times import format_time, parse_time
-from hunyuan_runtime.config import Progress
+from hunyuan_runtime.config import Phase, RuntimeStatus
 
 INTERVAL = timedelta(seconds=10)
 """Shortest time between two figures of the same work."""
+_LONG = {Phase.FETCHING, Phase.LOADING}
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
-def progress_of(told: Progress | None, before: GroupProgress | None, now: datetime) -> GroupProgress | None:
-    """The new figures, or those before: while these are young, and while the new ones would read the same."""
-    if told is None:
+def progress_of(status: RuntimeStatus | None, before: GroupProgress | None, now: datetime) -> GroupProgress | None:
+    """The new figures, or those before: while there are none or these are young, or if the new would read the same."""
+    if status is None:
+        return before
+    if status.phase not in _LONG:
         return None
+    if (told := status.progress) is None:
+        return before
     finish = now + timedelta(seconds=told.remaining_seconds) if told.remaining_seconds is not None else None
     new = GroupProgress(
         done_bytes=told.done_bytes,

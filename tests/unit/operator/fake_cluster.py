@@ -202,6 +202,14 @@ class FakeCluster:
                     "containerStatuses": [running],
                 }
 
+    def start_fetching(self) -> None:
+        """Every pod has a node, and its init container fetches the model."""
+        self.start_pods()
+        for pod in self.live_pods():
+            del pod["status"]["containerStatuses"]
+            running = {"name": names.FETCH, "state": {"running": {"startedAt": format_time(self.now)}}}
+            pod["status"] |= {"phase": "Pending", "initContainerStatuses": [running]}
+
     def tell(self, phase: Phase, message: str = "", joined: int = 0, progress: Progress | None = None) -> None:
         """Every leader answers so."""
         for pod in self.live_pods():
@@ -219,7 +227,16 @@ class FakeCluster:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         self.pod(name)["status"] = {"phase": "Pending", "conditions": [condition]}
 
-    def end(self, name: str, cause: Cause | int, message: str = "", *, ago: float = 0, **terminated: Any) -> None:
+    def end(
+        self,
+        name: str,
+        cause: Cause | int,
+        message: str = "",
+        *,
+        ago: float = 0,
+        container: str = "runtime",
+        **terminated: Any,
+    ) -> None:
         """The container ended, by a cause of the runtime's or by another exit code."""
         text, code = message, cause if isinstance(cause, int) else cause.exit_code
         if isinstance(cause, Cause):
@@ -229,7 +246,8 @@ class FakeCluster:
         pod = self.pod(name)
         pod["status"]["phase"] = "Failed"
         pod["status"]["conditions"] = [{"type": "PodScheduled", "status": "True"}]
-        pod["status"]["containerStatuses"] = [{"name": "runtime", "state": {"terminated": state}}]
+        kind = "containerStatuses" if container == "runtime" else "initContainerStatuses"
+        pod["status"][kind] = [{"name": container, "state": {"terminated": state}}]
 
     def let_go(self) -> None:
         """Kubelets finish what is being deleted."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hunyuan_runtime.config import Phase, Progress
 from hunyuan_runtime.termination import Cause
 from tests.unit.operator.fake_cluster import FakeCluster
 
@@ -36,11 +37,20 @@ async def unschedulable(cluster: FakeCluster) -> None:
     await cluster.settle()
 
 
+async def fetching(cluster: FakeCluster) -> None:
+    await cluster.settle()
+    cluster.start_fetching()
+    progress = Progress(done_bytes=12_300_000_000, total_bytes=390_500_000_000, remaining_seconds=3000)
+    cluster.tell(Phase.FETCHING, progress=progress)
+    await cluster.settle()
+
+
 STORIES: dict[str, Callable[[FakeCluster], Awaitable[None]]] = {
     "tiny-serving": serve,
     "tiny-worker-died": worker_died,
     "fp8-one-node": serve,
     "bf16-image-volume": unschedulable,
+    "hub-fetching": fetching,
 }
 
 

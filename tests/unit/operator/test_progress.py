@@ -5,6 +5,7 @@ from hunyuan_operator.api.deployment import GroupProgress
 from hunyuan_operator.status.progress import in_words
 
 from hunyuan_runtime.config import Phase, Progress
+from hunyuan_runtime.termination import Cause
 from tests.unit.operator.fake_cluster import FakeCluster, deployment
 
 GB = 10**9
@@ -87,3 +88,67 @@ async def test_a_group_that_serves_has_no_progress() -> None:
     cluster.make_ready()
     await cluster.settle()
     assert "progress" not in cluster.resource["status"]["groupStatuses"][0]
+
+
+HUB = {"huggingFace": {"repo": "a/b", "revision": "v1", "cache": {"claimName": "models"}}}
+
+
+async def fetching(progress: Progress | None) -> FakeCluster:
+    model = deployment()["spec"]["model"] | HUB
+    del model["pvc"]
+    cluster = FakeCluster(resource=deployment(model=model))
+    await cluster.settle()
+    cluster.start_fetching()
+    if progress:
+        cluster.tell(Phase.FETCHING, progress=progress)
+    await cluster.settle()
+    cluster.writes.clear()
+    return cluster
+
+
+async def test_a_group_that_fetches_its_model_says_how_far_it_is() -> None:
+    cluster = await fetching(far(100, left=3600))
+    assert cluster.status.group_statuses[0].state == "Fetching"
+    assert cluster.condition("ModelLoaded") == ("False", "ModelFetching")
+    assert cluster.message("ModelLoaded") == "group 0: 100.0 of 400.0 GB, about 60 min left"
+    assert cluster.condition("RayReady") == ("False", "NotStarted")
+
+
+async def test_a_fetch_that_has_not_answered_yet_is_no_news() -> None:
+    cluster = await fetching(None)
+    assert cluster.status.group_statuses[0].state == "Fetching"
+    assert cluster.message("ModelLoaded") == "group 0: begins to fetch"
+
+
+async def test_an_answer_that_fails_to_come_changes_nothing() -> None:
+    cluster = await fetching(far(100))
+    cluster.runtime.clear()
+    cluster.advance(60)
+    await cluster.settle()
+    assert cluster.writes == []
+
+
+async def test_a_model_that_was_fetched_is_loaded_with_figures_of_its_own() -> None:
+    cluster = await fetching(far(400))
+    for pod in cluster.live_pods():
+        del pod["status"]
+    cluster.start_pods()
+    cluster.tell(Phase.STARTING)
+    await cluster.settle()
+    assert cluster.status.group_statuses[0].progress is None
+    cluster.tell(Phase.LOADING, joined=2, progress=far(3))
+    await cluster.settle()
+    assert cluster.message("ModelLoaded") == "group 0: 3.0 of 400.0 GB"
+
+
+async def test_a_hub_that_refuses_stalls_the_group_with_the_runtimes_words() -> None:
+    cluster = await fetching(None)
+    cluster.end("tiny-g0-1-0", Cause.ModelAccessDenied, "the hub answers 401", container="fetch")
+    await cluster.settle()
+    cluster.let_go()
+    await cluster.settle()
+    assert cluster.condition("Stalled") == ("True", "ModelAccessDenied")
+    failure = cluster.status.last_failure
+    assert failure is not None
+    assert (failure.container, failure.message) == ("fetch", "the hub answers 401")
+    assert failure.log == "last words of tiny-g0-1-0/fetch\n"

@@ -1,0 +1,57 @@
+"""The init container that fetches a model from a hub, and its volumes.
+
+It alone may write to the cache and sees the hub's token; the runtime beside it mounts the same volume read-only.
+"""
+
+from hunyuan_operator.api.names import FETCH
+from hunyuan_operator.api.sources import HuggingFaceSource
+from hunyuan_operator.build.metadata import Object
+from hunyuan_runtime.config import CONFIG_PATH, HUB_TOKEN_PATH, MODEL_ROOT, TERMINATION_LOG, HubSource
+
+_TOKEN_VOLUME = "hub-token"  # noqa: S105 - the volume's name
+
+
+def hub_source(source: HuggingFaceSource) -> HubSource:
+    return HubSource(
+        endpoint=source.endpoint,
+        repo=source.repo,
+        revision=source.revision,
+        folder=source.path.strip("/"),
+        cache=str(MODEL_ROOT / source.cache.path),
+    )
+
+
+def fetch_container(source: HuggingFaceSource, image: str, pull_policy: str, rank: int) -> Object:
+    mounts = [
+        {"name": "config", "mountPath": str(CONFIG_PATH.parent), "readOnly": True},
+        {"name": "model", "mountPath": str(MODEL_ROOT)},
+    ]
+    if source.token_secret:
+        mounts.append({"name": _TOKEN_VOLUME, "mountPath": str(HUB_TOKEN_PATH.parent), "readOnly": True})
+    return {
+        "name": FETCH,
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "command": ["python", "-m", "hunyuan_runtime.fetch"],
+        "env": [{"name": "HUNYUAN_RANK", "value": str(rank)}],
+        # Written pages count until they are on the volume; the kernel takes them back before the limit hurts.
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": str(TERMINATION_LOG),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+
+
+def fetch_volumes(source: HuggingFaceSource) -> list[Object]:
+    """The cache as the pod's model volume, and the token."""
+    volumes: list[Object] = [{"name": "model", "persistentVolumeClaim": {"claimName": source.cache.claim_name}}]
+    if source.token_secret:
+        items = [{"key": source.token_secret.key, "path": HUB_TOKEN_PATH.name}]
+        secret = {"secretName": source.token_secret.name, "items": items, "defaultMode": 0o440}
+        volumes.append({"name": _TOKEN_VOLUME, "secret": secret})
+    return volumes
