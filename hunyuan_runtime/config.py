@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 CONFIG_PATH = PurePosixPath("/etc/hunyuan/config.json")
 MODEL_ROOT = PurePosixPath("/models")
@@ -29,6 +29,7 @@ class Port(IntEnum):
 
     API = 8000
     STATUS = 8001
+    PREFLIGHT = 8002
     RAY_GCS = 6379
     RAY_OBJECT_MANAGER = 6380
     RAY_NODE_MANAGER = 6381
@@ -44,6 +45,15 @@ class Port(IntEnum):
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkConfig(_Frozen):
+    """What carries the traffic between the ranks, and what the preflight asks of it."""
+
+    interface: str = Field(default="auto", description="of each pod; auto is the one that routes to the peers")
+    rdma: bool = Field(default=False, description="whether the pods were given RDMA devices")
+    min_bits_per_second: int = Field(default=100_000_000, ge=0, description="of every link, in each direction")
+    max_latency_ms: int = Field(default=50, ge=1, description="of a round trip, on every link")
 
 
 class HubSource(_Frozen):
@@ -79,7 +89,10 @@ class ServeConfig(_Frozen):
     extra_args: dict[str, JsonValue] = Field(
         default_factory=dict, description="vLLM's own long option names without the dashes, with their values"
     )
-    join_timeout_seconds: int = Field(default=600, ge=1, description="until every rank has joined Ray")
+    network: NetworkConfig = NetworkConfig()
+    join_timeout_seconds: int = Field(
+        default=600, ge=1, description="until every rank has joined Ray; before that, until all are in the preflight"
+    )
     start_timeout_seconds: int = Field(default=3600, ge=1, description="until the engine answers")
 
 
@@ -89,17 +102,30 @@ class Rank(_Frozen):
     index: int = Field(ge=0, description="0 is the leader")
     leader: str = Field(min_length=1, description="host name of rank 0; resolves before that pod is ready")
     pod_ip: str
+    peers: tuple[str, ...] = Field(default=(), description="host names of all ranks, this one's too, by rank")
+    node: str = Field(default="", description="what the pod runs on, for messages")
+
+    @property
+    def pod(self) -> str:
+        """This rank's name in messages."""
+        return self.peers[self.index].partition(".")[0] if self.index < len(self.peers) else f"rank {self.index}"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Rank":
-        """Read ``HUNYUAN_RANK``, ``HUNYUAN_LEADER`` and ``HUNYUAN_POD_IP``.
+        """Read ``HUNYUAN_RANK``, ``_LEADER`` and ``_POD_IP``, and what there is of ``_PEERS`` and ``_NODE``.
 
         Raises:
             KeyError: a variable is missing.
             ValueError: a value can't be parsed (pydantic's ValidationError is one).
 
         """
-        return cls(index=int(env["HUNYUAN_RANK"]), leader=env["HUNYUAN_LEADER"], pod_ip=env["HUNYUAN_POD_IP"])
+        return cls(
+            index=int(env["HUNYUAN_RANK"]),
+            leader=env["HUNYUAN_LEADER"],
+            pod_ip=env["HUNYUAN_POD_IP"],
+            peers=tuple(filter(None, env.get("HUNYUAN_PEERS", "").split(","))),
+            node=env.get("HUNYUAN_NODE", ""),
+        )
 
 
 class Phase(StrEnum):
@@ -134,3 +160,23 @@ class RuntimeStatus(_Frozen):
     )
     failed_pid: int = Field(default=0, description="process of that rank, in its own pod")
     message: str = ""
+
+
+class NetworkReport(_Frozen):
+    """What the leader's preflight leaves as its termination message when every link is well."""
+
+    interface: str = Field(description="of the leader")
+    links: int = Field(ge=0, description="pairs of pods, each measured in both directions")
+    bits_per_second: int = Field(ge=0, description="of the slowest direction")
+    slowest: str = Field(default="", description="which that is")
+    latency_ms: float = Field(ge=0, description="of a round trip on the slowest link")
+    rdma: tuple[str, ...] = Field(default=(), description="the leader's RDMA devices")
+    all_reduce_bits_per_second: int = Field(default=0, ge=0, description="bus bandwidth over all GPUs; 0 without GPUs")
+
+    @classmethod
+    def parse(cls, text: str) -> "NetworkReport | None":
+        """None when the text is something else."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None

@@ -39,6 +39,9 @@ class Cause(Enum):
     EngineFailed = (73, True, "The engine did not start, ended, or stopped to answer; see the log.")
     LeaderLost = (74, True, "A worker lost its leader: a consequence, if another pod's end was seen too.")
     WorkerDied = (75, True, "The engine's process of a rank ended: killed, or out of memory; see its log.")
+    NetworkFailed = (80, True, "A rank can't find or reach another; the message names pods, nodes and interface.")
+    NetworkSlow = (81, True, "A link between ranks is too slow; the message names it and has the numbers.")
+    NetworkDeviceMissing = (82, True, "A pod lacks the network interface or RDMA device that spec.network asks for.")
     Unexpected = (76, True, "A defect of the runtime; its log has the traceback. Please report it.")
 
     @property
@@ -55,15 +58,19 @@ class Cause(Enum):
 
 
 class RuntimeFailure(Exception):
-    """A rank can't go on; ``python -m hunyuan_runtime.serve`` turns it into an exit code and a message."""
+    """A rank can't go on; :func:`last_words` turns it into an exit code and a message.
 
-    def __init__(self, cause: Cause, message: str) -> None:
+    ``ranks`` are those that the message is about, where that isn't the one that ends: the ends of a broken link.
+    """
+
+    def __init__(self, cause: Cause, message: str, ranks: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.cause = cause
+        self.ranks = ranks
 
-    def __reduce__(self) -> tuple[type["RuntimeFailure"], tuple[Cause, str]]:
+    def __reduce__(self) -> tuple[type["RuntimeFailure"], tuple[Cause, str, tuple[int, ...]]]:
         """Exceptions are pickled by their ``args``, which lack the cause; this one crosses processes."""
-        return RuntimeFailure, (self.cause, str(self))
+        return RuntimeFailure, (self.cause, str(self), self.ranks)
 
 
 class TerminationMessage(BaseModel):
@@ -75,10 +82,13 @@ class TerminationMessage(BaseModel):
     message: str
     retryable: bool
     rank: int = Field(ge=0)
+    ranks: tuple[int, ...] = ()
+    """Those that the message is about, if not (only) this one."""
 
     @classmethod
     def of(cls, failure: RuntimeFailure, rank: int) -> "TerminationMessage":
-        return cls(reason=failure.cause.name, message=str(failure), retryable=failure.cause.retryable, rank=rank)
+        cause = failure.cause
+        return cls(reason=cause.name, message=str(failure), retryable=cause.retryable, rank=rank, ranks=failure.ranks)
 
     @classmethod
     def parse(cls, text: str) -> "TerminationMessage | None":

@@ -7,19 +7,19 @@ SIGTERM it is 143 and no message, since nothing failed.
 import argparse
 import os
 import sys
-import traceback
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from hunyuan_runtime.config import CONFIG_PATH, RAY_TOKEN_PATH, TERMINATION_LOG, Port, Rank, ServeConfig
+from hunyuan_runtime.preflight.names import peer_of
+from hunyuan_runtime.preflight.wiring import discover
 from hunyuan_runtime.serve.leader import Leader
-from hunyuan_runtime.serve.network import interface_of
 from hunyuan_runtime.serve.processes import Children, Stopped, adopt_orphans, stop_on_signals
 from hunyuan_runtime.serve.ray_node import Node, RayNode, environment
 from hunyuan_runtime.serve.status import StatusServer
 from hunyuan_runtime.serve.worker import Worker, ask_status
-from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
+from hunyuan_runtime.termination import Cause, RuntimeFailure, last_words
 
 STOPPED = 128 + 15
 
@@ -39,7 +39,7 @@ def main() -> int:
             member.drain()
         return STOPPED
     except Exception as error:  # a defect of ours must end with a message too
-        return report(error, index, options.termination_log)
+        return last_words(error, index, options.termination_log)
     finally:
         children.end_all()
 
@@ -72,7 +72,7 @@ def make_member(options: argparse.Namespace, children: Children) -> Leader | Wor
     node = Node(
         rank=rank,
         gpus=config.gpus_per_node,
-        interface=interface_of(rank.pod_ip),
+        wiring=discover(config.network, rank, peer_of(rank)),
         token=options.ray_token,
         work=options.work,
     )
@@ -81,20 +81,6 @@ def make_member(options: argparse.Namespace, children: Children) -> Leader | Wor
     if rank.index == 0:
         return Leader(config=config, node=node, env=env, children=children, ray_node=ray_node, status=status)
     return Worker(config=config, node=node, children=children, ray_node=ray_node, status=status, ask=ask_status)
-
-
-def report(error: Exception, rank: int, log: Path) -> int:
-    """The traceback to the container's log, the message to the termination log; returns the exit code."""
-    traceback.print_exception(error)
-    unexpected = RuntimeFailure(Cause.Unexpected, f"{type(error).__name__}: {error}")
-    failure = error if isinstance(error, RuntimeFailure) else unexpected
-    message = TerminationMessage.of(failure, rank)
-    try:
-        message.write(log)
-    except OSError as refused:
-        print(f"{log}: {refused}", file=sys.stderr)  # noqa: T201 - the log of a container
-    print(message.model_dump_json(), file=sys.stderr)  # noqa: T201 - likewise
-    return failure.cause.exit_code
 
 
 if __name__ == "__main__":

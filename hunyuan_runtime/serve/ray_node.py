@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from hunyuan_runtime.config import Port, Rank
+from hunyuan_runtime.preflight.wiring import Wiring
 from hunyuan_runtime.serve.processes import Children, running
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
@@ -31,7 +32,7 @@ class Node:
 
     rank: Rank
     gpus: int
-    interface: str
+    wiring: Wiring
     token: Path
     work: Path
 
@@ -107,10 +108,7 @@ def environment(node: Node, inherited: Mapping[str, str]) -> dict[str, str]:
     if inherited.get("HUNYUAN_DEVICE") == "cpu":
         defaults["TORCHDYNAMO_DISABLE"] = "1"
     fixed = {
-        "VLLM_HOST_IP": node.rank.pod_ip,
-        "GLOO_SOCKET_IFNAME": node.interface,
-        "NCCL_SOCKET_IFNAME": node.interface,
-        "TP_SOCKET_IFNAME": node.interface,
+        **node.wiring.environment(),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(node.token),
         "RAY_USAGE_STATS_ENABLED": "0",

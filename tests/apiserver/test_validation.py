@@ -25,6 +25,7 @@ MODEL = {"pvc": PVC}
 QUANTITY = "must be a positive quantity, such as 8, 500m or 96Gi"
 DURATION = "must be a duration of at least 1s in whole hours, minutes and seconds, such as 90s or 1h30m"
 OBJECT_NAME = "must be the name of a Kubernetes object: lower case letters, digits, '-' and '.'"
+RESOURCE = "must be the qualified name of an extended resource"
 IMAGE = "must be an image reference, such as registry/name:tag, without spaces"
 ABSOLUTE = "must be relative to the volume's root: drop the leading '/'"
 HUB = "spec.model.huggingFace"
@@ -96,6 +97,11 @@ ACCEPTED = {
     "a priority": hyd(scheduling={"priorityClassName": "system-node-critical"}),
     "another architecture": shaped(numKeyValueHeads=8),
     "heads of an own width": shaped(numAttentionHeads=3, headDim=80),
+    "another network": hyd(
+        network={"interface": "bond1", "rdma": {"resource": "rdma/hca", "count": 8}}
+        | {"preflight": {"minBandwidth": "25G", "maxLatencyMilliseconds": 5}}
+    ),
+    "no preflight": hyd(network={"preflight": {"enabled": False}}),
     "no groups": hyd(groups=0),
     "all that the engine has": hyd(
         engine={"maxNumSeqs": 4096, "gpuMemoryUtilization": 1, "kvCacheDtype": "fp8"},
@@ -176,7 +182,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (hyd(gpus={"perNode": 17}), "spec.gpus.perNode", "less than or equal to 16"),
     (hyd(gpus={"memory": "96 GB"}), "spec.gpus.memory", QUANTITY),
     (hyd(gpus={"memory": 0}), "spec.gpus.memory", QUANTITY),
-    (hyd(gpus={"resourceName": "gpu"}), "spec.gpus.resourceName", "must be the qualified name of an extended resource"),
+    (hyd(gpus={"resourceName": "gpu"}), "spec.gpus.resourceName", RESOURCE),
     (hyd(gpus={"perNode": 8}, parallelism={"tensor": 12}), "spec.parallelism", LAYOUT),
     (hyd(gpus={"perNode": 4}, parallelism={"tensor": 2, "pipeline": 3}), "spec.parallelism", LAYOUT),
     (hyd(parallelism={"pipeline": 2}), "spec.parallelism.tensor", "Required value"),
@@ -186,6 +192,19 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (hyd(engine={"gpuMemoryUtilization": 1.01}), "spec.engine.gpuMemoryUtilization", "less than or equal to 1"),
     (hyd(engine={"kvCacheDtype": "int4"}), "spec.engine.kvCacheDtype", 'supported values: "auto", "fp8"'),
     *OWNED,
+    # The network
+    (hyd(network={"interface": ""}), "spec.network.interface", "at least 1 chars long"),
+    (hyd(network={"interface": "an-interface-0123"}), "spec.network.interface", "may not be more than 15"),
+    (hyd(network={"interface": "eth0,eth1"}), "spec.network.interface", "must be a network interface's name"),
+    (hyd(network={"rdma": {}}), "spec.network.rdma.resource", "Required value"),
+    (hyd(network={"rdma": {"resource": "hca"}}), "spec.network.rdma.resource", RESOURCE),
+    (hyd(network={"rdma": {"resource": "rdma/hca", "count": 0}}), "spec.network.rdma.count", "greater than or equal"),
+    (hyd(network={"preflight": {"minBandwidth": "fast"}}), "spec.network.preflight.minBandwidth", QUANTITY),
+    (
+        hyd(network={"preflight": {"maxLatencyMilliseconds": 0}}),
+        "spec.network.preflight.maxLatencyMilliseconds",
+        "greater than or equal to 1",
+    ),
     # Restarts
     (hyd(restart={"limit": -1}), "spec.restart.limit", "greater than or equal to 0"),
     (hyd(restart={"window": "1d"}), "spec.restart.window", DURATION),

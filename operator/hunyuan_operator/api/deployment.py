@@ -27,6 +27,7 @@ from hunyuan_operator.api.validation import (
     DURATION,
     Duration,
     ImageReference,
+    InterfaceName,
     NodeSelector,
     ObjectName,
     Quantity,
@@ -53,9 +54,12 @@ __all__ = [
     "HunyuanDeploymentStatus",
     "ImageSource",
     "ModelSource",
+    "Network",
     "Parallelism",
     "PlanStatus",
+    "Preflight",
     "PvcSource",
+    "Rdma",
     "Restart",
     "Runtime",
     "Scheduling",
@@ -95,6 +99,39 @@ class Engine(Model):
         default={},
         description="Further long options of vllm serve without the dashes; checked by the engine before it starts",
     )
+
+
+class Rdma(Model):
+    """RDMA devices of the pods."""
+
+    resource: ResourceName = Field(description="Extended resource that is one RDMA device, such as rdma/hca")
+    count: int = Field(default=1, ge=1, le=64, description="Devices that each pod asks for")
+
+
+class Preflight(Model):
+    """The check of the network between a group's pods, before the model loads."""
+
+    enabled: bool = Field(default=True, description="Whether pods of groups with several nodes check it")
+    min_bandwidth: Quantity = Field(
+        default="100M", description="Bits per second that every link must carry in each direction"
+    )
+    max_latency_milliseconds: int = Field(
+        default=50, ge=1, le=10000, description="Longest round trip on a link, in milliseconds"
+    )
+
+    @property
+    def min_bits_per_second(self) -> int:
+        return int(parse_quantity(self.min_bandwidth))
+
+
+class Network(Model):
+    """What carries the traffic between the ranks."""
+
+    interface: InterfaceName = Field(
+        default="auto", description="Network interface of the pods; auto takes the one that routes to the other pods"
+    )
+    rdma: Rdma | None = Field(default=None, description="RDMA devices of the pods; NCCL uses TCP without them")
+    preflight: Preflight = Field(default=Preflight(), description="The check of the network before the model loads")
 
 
 class Backoff(Model):
@@ -179,6 +216,7 @@ class HunyuanDeploymentSpec(Model):
         default=None, description="How the ranks split the model; overrides what the operator derives"
     )
     engine: Engine = Field(default=Engine(), description="vLLM's own knobs, under vLLM's own names")
+    network: Network = Field(default=Network(), description="What carries the traffic between the ranks")
     restart: Restart = Field(default=Restart(), description="How often a failing group is started again")
     runtime: Runtime = Field(default=Runtime(), description="The pods' image and compute, beside the GPUs")
     scheduling: Scheduling = Field(default=Scheduling(), description="Which nodes the pods may use")

@@ -28,6 +28,10 @@ APPLIED_HASH = f"{GROUP}/applied-hash"
 """Annotation on every applied object: hash of what was applied, so that an unchanged object costs no write."""
 
 
+PREFLIGHT = "preflight"
+"""The init container that checks the network between the ranks."""
+
+
 def pod_name(deployment: str, group: int, attempt: int, rank: int) -> str:
     return f"{deployment}-g{group}-{attempt}-{rank}"
 

@@ -25,6 +25,10 @@ class ConditionType(_Documented):
     PROGRESSING = "Progressing", "Groups are being started, replaced or removed."
     DEGRADED = "Degraded", "Something keeps the deployment from being as the spec asks for."
     SCHEDULED = "Scheduled", "Every pod has a node."
+    NETWORK_VERIFIED = (
+        "NetworkVerified",
+        "The pods of every group reach each other, fast enough. Only of groups with several pods, and with preflight.",
+    )
     RAY_READY = "RayReady", "All ranks of every group have joined its Ray cluster."
     MODEL_LOADED = "ModelLoaded", "The engine of every group holds the model."
     SERVING = "Serving", "The API of every group answers."
@@ -67,6 +71,9 @@ class Reason(_Documented):
     PODS_PENDING = "PodsPending", "Pods don't exist yet, or the scheduler has not looked at them."
     IMAGE_PULL_FAILED = "ImagePullFailed", "A node can't pull the image. No restart is burnt."
     CONTAINER_CONFIG_ERROR = "ContainerConfigError", "A node can't create the container. No restart is burnt."
+    LINKS_VERIFIED = "LinksVerified", "Every link was measured and is well; the message has the numbers."
+    PREFLIGHT_RUNNING = "PreflightRunning", "The pods check the network between them, or wait for each other to begin."
+    NOT_VERIFIED = "NotVerified", "The group's pods were started without preflight."
     RANKS_JOINED = "RanksJoined", "All ranks are in the Ray cluster."
     RANKS_JOINING = "RanksJoining", "Some ranks are still missing in the Ray cluster."
     MODEL_IS_LOADED = "ModelLoaded", "The engine holds the model."

@@ -149,6 +149,21 @@ ResourceName = Annotated[
     ),
 ]
 
+InterfaceName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=15,
+        json_schema_extra=rules(
+            Rule(
+                rule=r"self.matches('^[^\\s/:,]*$')",
+                message="must be a network interface's name, such as eth0, or auto",
+            )
+        ),
+    ),
+]
+"""At most 15 characters, as the kernel has it."""
+
 NodeSelector = Annotated[
     dict[str, Annotated[str, Field(max_length=63)]],
     Field(

@@ -5,7 +5,7 @@ from hunyuan_operator.api.deployment import HunyuanDeployment
 from hunyuan_operator.build.fetch import hub_source
 from hunyuan_operator.build.metadata import Object, digest_of, metadata, with_hash
 from hunyuan_operator.plan.topology import Topology
-from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, ServeConfig
+from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, NetworkConfig, ServeConfig
 
 
 def serve_config(deployment: HunyuanDeployment, topology: Topology) -> ServeConfig:
@@ -26,6 +26,12 @@ def serve_config(deployment: HunyuanDeployment, topology: Topology) -> ServeConf
         gpu_memory_utilization=spec.engine.gpu_memory_utilization,
         kv_cache_dtype=spec.engine.kv_cache_dtype,
         extra_args=spec.engine.extra_args,
+        network=NetworkConfig(
+            interface=spec.network.interface,
+            rdma=spec.network.rdma is not None,
+            min_bits_per_second=spec.network.preflight.min_bits_per_second,
+            max_latency_ms=spec.network.preflight.max_latency_milliseconds,
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeployment, HunyuanDeploymentSpec
 from hunyuan_operator.build.fetch import fetch_container, fetch_volumes
 from hunyuan_operator.build.metadata import Object, metadata
+from hunyuan_operator.build.preflight import is_checked, preflight
 from hunyuan_operator.plan.topology import Topology
 from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH, TERMINATION_LOG, Port
 
@@ -41,6 +42,7 @@ class Mould:
 def pod(mould: Mould, seat: Seat) -> Object:
     deployment, scheduling = mould.deployment, mould.deployment.spec.scheduling
     name = names.pod_name(deployment.name, seat.group, seat.attempt, seat.rank)
+    container = _container(mould, seat)
     spec: Object = {
         "hostname": name,
         "subdomain": names.pods_service_name(deployment.name),
@@ -50,7 +52,7 @@ def pod(mould: Mould, seat: Seat) -> Object:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": _pod_security(),
-        "containers": [_container(mould, seat)],
+        "containers": [container],
         "volumes": _volumes(mould),
         # Nodes with GPUs are often tainted by the name of the resource, to keep other pods away.
         "tolerations": [
@@ -64,6 +66,8 @@ def pod(mould: Mould, seat: Seat) -> Object:
         spec["nodeSelector"] = dict(scheduling.node_selector)
     if scheduling.priority_class_name:
         spec["priorityClassName"] = scheduling.priority_class_name
+    if is_checked(deployment, mould.topology):
+        spec["initContainers"] = [preflight(container), *spec.get("initContainers", [])]
     if mould.topology.nodes > 1:
         spec["affinity"] = _apart(deployment, seat)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(mould, seat, name), "spec": spec}
@@ -105,9 +109,9 @@ def _apart(deployment: HunyuanDeployment, seat: Seat) -> Object:
 
 
 def _container(mould: Mould, seat: Seat) -> Object:
-    deployment, runtime = mould.deployment, mould.deployment.spec.runtime
-    leader = names.pod_name(deployment.name, seat.group, seat.attempt, 0)
-    gpus = {deployment.spec.gpus.resource_name: str(mould.topology.gpus_per_node)}
+    runtime = mould.deployment.spec.runtime
+    peers = _host_names(mould, seat)
+    devices = _devices(mould)
     return {
         "name": CONTAINER,
         "image": mould.image,
@@ -115,14 +119,16 @@ def _container(mould: Mould, seat: Seat) -> Object:
         "command": ["python", "-m", "hunyuan_runtime.serve"],
         "env": [
             {"name": "HUNYUAN_RANK", "value": str(seat.rank)},
-            {"name": "HUNYUAN_LEADER", "value": f"{leader}.{names.pods_service_name(deployment.name)}"},
+            {"name": "HUNYUAN_LEADER", "value": peers[0]},
+            {"name": "HUNYUAN_PEERS", "value": ",".join(peers)},
             {"name": "HUNYUAN_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "HUNYUAN_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
         ],
         "ports": _ports(),
         **_probes(),
         "resources": {
-            "requests": {"cpu": runtime.cpu, "memory": runtime.memory, **gpus},
-            "limits": {"memory": runtime.memory, **gpus},
+            "requests": {"cpu": runtime.cpu, "memory": runtime.memory, **devices},
+            "limits": {"memory": runtime.memory, **devices},
         },
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -139,6 +145,20 @@ def _container(mould: Mould, seat: Seat) -> Object:
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
         ],
     }
+
+
+def _host_names(mould: Mould, seat: Seat) -> list[str]:
+    """Of all ranks of the attempt, by rank."""
+    service = names.pods_service_name(mould.deployment.name)
+    pods = (
+        names.pod_name(mould.deployment.name, seat.group, seat.attempt, rank) for rank in range(mould.topology.nodes)
+    )
+    return [f"{pod}.{service}" for pod in pods]
+
+
+def _devices(mould: Mould) -> dict[str, str]:
+    gpus, rdma = mould.deployment.spec.gpus, mould.deployment.spec.network.rdma
+    return {gpus.resource_name: str(mould.topology.gpus_per_node)} | ({rdma.resource: str(rdma.count)} if rdma else {})
 
 
 def _ports() -> list[Object]:

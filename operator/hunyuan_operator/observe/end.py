@@ -35,6 +35,8 @@ class End:
     container: str = ""
     exit_code: int | None = None
     retryable: bool = True
+    ranks: tuple[int, ...] = ()
+    """Those that the message is about, if not the one that ended."""
 
 
 def end_of(pod: Manifest) -> End | None:
@@ -63,6 +65,7 @@ def _exit_of(status: Manifest) -> End:
     terminated = status["state"]["terminated"]
     code = int(terminated["exitCode"])
     text = str(terminated.get("message", "")).strip()
+    told = TerminationMessage.parse(text)
     reason, message, retryable = _explain(str(status["name"]), code, str(terminated.get("reason", "")), text)
     return End(
         time=parse_time(terminated["finishedAt"]),
@@ -71,6 +74,7 @@ def _exit_of(status: Manifest) -> End:
         container=str(status["name"]),
         exit_code=code,
         retryable=retryable,
+        ranks=told.ranks if told else (),
     )
 
 

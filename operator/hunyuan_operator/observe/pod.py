@@ -9,6 +9,7 @@ from hunyuan_operator.api.reasons import Reason
 from hunyuan_operator.api.times import parse_time
 from hunyuan_operator.observe.end import End, end_of
 from hunyuan_operator.observe.manifest import Manifest, annotation, condition, is_true, label
+from hunyuan_runtime.config import NetworkReport
 
 _PULL = {
     "ErrImagePull",
@@ -27,8 +28,10 @@ class Stage(Enum):
 
     UNSCHEDULED = 0
     WAITING = 1
-    RUNNING = 2
-    READY = 3
+    PREPARING = 2
+    """An init container runs, or has run."""
+    RUNNING = 3
+    READY = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,10 @@ class Pod:
     deadline: datetime | None = None
     trouble: Trouble | None = None
     end: End | None = None
+    checked: bool = False
+    """Whether it has a preflight."""
+    network: NetworkReport | None = None
+    """What that found, on a leader."""
 
     @property
     def terminating(self) -> bool:
@@ -92,6 +99,8 @@ def pod_of(manifest: Manifest) -> Pod | None:
         deadline=parse_time(metadata["deletionTimestamp"]) if "deletionTimestamp" in metadata else None,
         trouble=_trouble(manifest),
         end=end_of(manifest),
+        checked=any(one["name"] == names.PREFLIGHT for one in spec.get("initContainers", [])),
+        network=_network(manifest),
     )
 
 
@@ -111,7 +120,16 @@ def _stage(manifest: Manifest) -> Stage:
     statuses = manifest.get("status", {}).get("containerStatuses", [])
     if statuses and all("running" in status.get("state", {}) for status in statuses):
         return Stage.RUNNING
+    prepared = manifest.get("status", {}).get("initContainerStatuses", [])
+    if any(not {"running", "terminated"}.isdisjoint(status.get("state", {})) for status in prepared):
+        return Stage.PREPARING
     return Stage.WAITING if manifest.get("spec", {}).get("nodeName") else Stage.UNSCHEDULED
+
+
+def _network(manifest: Manifest) -> NetworkReport | None:
+    statuses = manifest.get("status", {}).get("initContainerStatuses", [])
+    ended = (one["state"].get("terminated") for one in statuses if one["name"] == names.PREFLIGHT and "state" in one)
+    return next((NetworkReport.parse(str(end.get("message", ""))) for end in ended if end), None)
 
 
 def _trouble(manifest: Manifest) -> Trouble | None:

@@ -5,7 +5,8 @@ of the consequence, and may do so a moment before the kubelet tells of the rank 
 only when no other rank gives a better reason within :data:`GRACE`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hunyuan_operator.observe.end import End
@@ -32,6 +33,14 @@ class Casualty:
 
 def casualty(pod: Pod, end: End) -> Casualty:
     return Casualty(rank=pod.rank, pod=pod.name, uid=pod.uid, node=pod.node, end=end)
+
+
+def located(end: End, pods: Iterable[Pod]) -> End:
+    """With the nodes of the ranks that the message is about, which pods don't know of each other."""
+    nodes = {pod.rank: pod for pod in pods if pod.node}
+    known = [nodes[rank] for rank in end.ranks if rank in nodes]
+    places = [f"{pod.name} is on {pod.node}" for pod in known if f"{pod.name} on {pod.node}" not in end.message]
+    return replace(end, message=f"{end.message} ({', '.join(places)})") if places else end
 
 
 def root_cause(casualties: list[Casualty], *, survivors: bool, now: datetime) -> Casualty | datetime | None:

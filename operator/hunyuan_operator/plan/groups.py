@@ -19,7 +19,7 @@ from hunyuan_operator.api.reasons import FailureReason
 from hunyuan_operator.api.times import format_time
 from hunyuan_operator.observe.end import End
 from hunyuan_operator.observe.pod import Pod, Stage
-from hunyuan_operator.plan.cause import Casualty, casualty, root_cause
+from hunyuan_operator.plan.cause import Casualty, casualty, located, root_cause
 from hunyuan_operator.plan.restarts import begin, earliest_start, end_by_failure, end_by_intent
 
 OVERDUE = timedelta(seconds=30)
@@ -83,6 +83,7 @@ def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: d
     fallen = [casualty(pod, pod.end) for pod in current if pod.end] + _missing(memory, current, order, now)
     verdict = root_cause(fallen, survivors=any(pod.end is None for pod in current), now=now)
     if isinstance(verdict, Casualty):
+        verdict = replace(verdict, end=located(verdict.end, current))
         failed = end_by_failure(memory, verdict.end, order.restart, now, whole=_whole(memory, current))
         return replace(_end(failed, pods, order), culprit=verdict)
     if outdated and (order.replace or not is_ready(memory, pods)):
@@ -146,7 +147,7 @@ def _current(memory: GroupStatus, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
 
 def _whole(memory: GroupStatus, current: tuple[Pod, ...]) -> bool:
     """Whether every rank of the attempt has come to run, be it that it ended since."""
-    running = all(pod.end or pod.stage in {Stage.RUNNING, Stage.READY} for pod in current)
+    running = all(pod.end or pod.stage.value >= Stage.PREPARING.value for pod in current)
     return bool(memory.started_at) and running
 
 

@@ -8,6 +8,7 @@ from hunyuan_operator.api.times import format_time
 from hunyuan_operator.observe.world import Observed
 from hunyuan_operator.plan.deployment import DeploymentPlan
 from hunyuan_operator.status.milestones import MILESTONES, milestones
+from hunyuan_operator.status.network import network_verified
 from hunyuan_operator.status.verdict import Problem, Verdict, no, worst, yes
 
 Verdicts = dict[ConditionType, Verdict]
@@ -27,6 +28,8 @@ def verdicts(
         ConditionType.DEGRADED: _degraded(found),
         **_milestones(deployment, plan, observed, groups),
     }
+    if network := network_verified(deployment, plan):
+        result[ConditionType.NETWORK_VERIFIED] = _without_groups(deployment) or network
     if progressing.status == "True":
         result[ConditionType.RECONCILING] = progressing
     if found and found[0].stalled:

@@ -53,7 +53,7 @@ def status_of_invalid(
     told_before = {one.type: one for one in before.conditions}
     kept = {
         kind: Verdict(status=one.status, reason=one.reason, message=one.message)
-        for kind in (ConditionType.READY, *MILESTONES)
+        for kind in (ConditionType.READY, ConditionType.NETWORK_VERIFIED, *MILESTONES)
         if (one := told_before.get(kind.value))
     }
     told_now = {

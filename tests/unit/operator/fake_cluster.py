@@ -19,7 +19,7 @@ from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.reconcile import Result, reconcile
 from hunyuan_operator.settings import Settings
 
-from hunyuan_runtime.config import Phase, Progress, RuntimeStatus
+from hunyuan_runtime.config import NetworkReport, Phase, Progress, RuntimeStatus
 from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
 
 Object = dict[str, Any]
@@ -33,6 +33,12 @@ ARCHITECTURE: Object = {
     "numAttentionHeads": 16,
 }
 """So small that it fits wherever it is put, and even over up to 16 tensor parallel ranks."""
+
+
+NETWORK = NetworkReport(
+    interface="eth0", links=1, bits_per_second=9_400_000_000, slowest="node-0 to node-1", latency_ms=0.12
+)
+"""What every leader's preflight finds."""
 
 
 class Crash(Exception):
@@ -199,6 +205,7 @@ class FakeCluster:
                     "phase": "Running",
                     "podIP": f"10.0.0.{number}",
                     "conditions": [{"type": "PodScheduled", "status": "True"}],
+                    "initContainerStatuses": [_prepared(one["name"]) for one in pod["spec"].get("initContainers", [])],
                     "containerStatuses": [running],
                 }
 
@@ -269,3 +276,9 @@ class FakeCluster:
             self.make_ready()
             self.advance(1)
         raise AssertionError(f"never ready: {self.resource['status']}")
+
+
+def _prepared(name: str) -> Object:
+    """An init container that did its work."""
+    message = NETWORK.model_dump_json() if name == names.PREFLIGHT else ""
+    return {"name": name, "state": {"terminated": {"exitCode": 0, "message": message}}}

@@ -99,7 +99,8 @@ async def test_a_condition_keeps_its_time_of_transition_until_its_status_changes
     cluster.start_pods()
     await cluster.settle()
     after = {c.type: c.last_transition_time for c in cluster.status.conditions}
-    assert {kind for kind, time in after.items() if time != times.get(kind)} == {"Scheduled", "RayReady", "ModelLoaded"}
+    changed = {kind for kind, time in after.items() if time != times.get(kind)}
+    assert changed == {"Scheduled", "NetworkVerified", "RayReady", "ModelLoaded"}
 
 
 async def test_a_leader_on_its_way_is_asked_every_few_seconds_and_a_ready_one_no_more() -> None:
@@ -116,7 +117,8 @@ async def test_kstatus_conditions_are_present_only_while_true() -> None:
     await cluster.settle()
     assert cluster.condition("Reconciling") == ("True", "Starting")
     await cluster.serve()
-    assert {c.type for c in cluster.status.conditions} == {"Ready", "Progressing", "Degraded", *MILESTONES}
+    lasting = {"Ready", "Progressing", "Degraded", "NetworkVerified", *MILESTONES}
+    assert {c.type for c in cluster.status.conditions} == lasting
 
 
 async def test_scaling_up_adds_groups_and_leaves_the_running_one_alone() -> None:

@@ -30,16 +30,17 @@ def pods(cluster: FakeCluster) -> list[Object]:
 
 def test_it_satisfies_pod_security_restricted(pods: list[Object]) -> None:
     for pod in pods:
-        spec, (container,) = pod["spec"], pod["spec"]["containers"]
-        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
+        spec = pod["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["runAsUser"] == 10001
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
+        for container in (*spec["containers"], *spec.get("initContainers", [])):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
         kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
         assert kinds <= {"configMap", "secret", "emptyDir", "persistentVolumeClaim", "image"}
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hunyuan_runtime.config import Phase, Rank, RuntimeStatus, ServeConfig
+from hunyuan_runtime.preflight.wiring import Wiring
 from hunyuan_runtime.serve.leader import Leader
 from hunyuan_runtime.serve.processes import Children
 from hunyuan_runtime.serve.ray_node import Node
@@ -85,7 +86,13 @@ def status() -> Iterator[StatusServer]:
 
 def node(rank: int) -> Node:
     identity = Rank(index=rank, leader="127.0.0.1", pod_ip="127.0.0.1")
-    return Node(rank=identity, gpus=1, interface="lo", token=Path("/t"), work=Path("/w"))
+    return Node(
+        rank=identity,
+        gpus=1,
+        wiring=Wiring(pod_ip="127.0.0.1", interface="lo", address="127.0.0.1"),
+        token=Path("/t"),
+        work=Path("/w"),
+    )
 
 
 def leader(status: StatusServer, ray: PlayedRay, **changes: Any) -> Leader:

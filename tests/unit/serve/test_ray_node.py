@@ -1,21 +1,19 @@
 """What Ray is started with: fixed ports, the rank's own address, nothing that a NetworkPolicy couldn't know."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from hunyuan_runtime.config import Port, Rank
-from hunyuan_runtime.serve.network import interface_of
+from hunyuan_runtime.preflight.wiring import Wiring
 from hunyuan_runtime.serve.ray_node import Node, environment, rank_of, rank_resource, start_command
-from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 
 def node(index: int) -> Node:
     return Node(
         rank=Rank(index=index, leader="tiny-g0-1-0.tiny-pods", pod_ip=f"10.0.0.{index}"),
         gpus=8,
-        interface="eth0",
+        wiring=Wiring(pod_ip=f"10.0.0.{index}", interface="eth0", address=f"10.0.0.{index}"),
         token=Path("/token"),
         work=Path("/tmp/work"),
     )
@@ -33,7 +31,7 @@ def test_head_and_worker_take_their_roles() -> None:
 
 
 def test_every_port_that_ray_listens_on_is_one_of_the_contract() -> None:
-    ports = {int(Port.STATUS), int(Port.API)}
+    ports = {int(Port.STATUS), int(Port.API), int(Port.PREFLIGHT)}
     for command in (start_command(node(0)), start_command(node(1))):
         options = dict(word.partition("=")[::2] for word in command)
         ports |= {int(value) for name, value in options.items() if name.endswith("port")}
@@ -61,25 +59,3 @@ def test_a_user_without_a_passwd_entry_has_a_name_and_a_home_that_can_be_written
 def test_a_rank_is_known_by_its_nodes_resource() -> None:
     assert rank_of({"CPU": 1, "GPU": 8, rank_resource(12): 1}) == 12
     assert rank_of({"CPU": 1}) is None
-
-
-class Address(NamedTuple):
-    address: str
-
-
-@pytest.mark.parametrize(
-    ("pod_ip", "interface"), [("10.0.0.7", "bond1"), ("fd00::7", "bond1"), ("127.0.0.1", "lo"), ("fe80::1", "eth0")]
-)
-def test_the_interface_with_the_pods_address_is_taken(pod_ip: str, interface: str) -> None:
-    known = {
-        "lo": [Address("127.0.0.1")],
-        "eth0": [Address("192.168.1.2"), Address("fe80::1%eth0")],
-        "bond1": [Address("10.0.0.7"), Address("fd00::7")],
-    }
-    assert interface_of(pod_ip, known) == interface
-
-
-def test_an_address_that_no_interface_has_is_a_configuration_error() -> None:
-    with pytest.raises(RuntimeFailure, match=r"10\.9\.9\.9.*found lo") as refused:
-        interface_of("10.9.9.9", {"lo": [Address("127.0.0.1")]})
-    assert refused.value.cause is Cause.ConfigInvalid

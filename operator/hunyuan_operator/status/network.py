@@ -1,0 +1,45 @@
+"""NetworkVerified: what the pods' preflight found."""
+
+from hunyuan_operator.api.deployment import HunyuanDeployment
+from hunyuan_operator.api.reasons import Reason
+from hunyuan_operator.plan.deployment import DeploymentPlan
+from hunyuan_operator.plan.groups import GroupPlan
+from hunyuan_operator.status.verdict import Verdict, no, unknown, worst, yes
+from hunyuan_runtime.config import NetworkReport
+from hunyuan_runtime.termination import Cause
+
+_FAILURES = {cause.name for cause in (Cause.NetworkFailed, Cause.NetworkSlow, Cause.NetworkDeviceMissing)}
+
+
+def network_verified(deployment: HunyuanDeployment, plan: DeploymentPlan) -> Verdict | None:
+    """None where nothing is to be checked: one pod a group, or no preflight."""
+    if plan.topology is None or plan.topology.nodes == 1 or not deployment.spec.network.preflight.enabled:
+        return None
+    return worst(_of_group(group) for group in plan.wanted) if plan.wanted else no(Reason.PODS_PENDING)
+
+
+def _of_group(group: GroupPlan) -> Verdict:
+    memory = group.memory
+    if memory.retry_at:
+        if memory.reason in _FAILURES:
+            return Verdict(status="False", reason=memory.reason, message=f"group {memory.index}: {memory.message}")
+        return unknown(Reason.PODS_PENDING, f"group {memory.index}: waits for its pods")
+    leader = next((pod for pod in group.pods if pod.rank == 0), None)
+    if leader is None:
+        return unknown(Reason.PODS_PENDING, f"group {memory.index}: waits for its pods")
+    if leader.network:
+        return yes(Reason.LINKS_VERIFIED, f"group {memory.index}: {_numbers(leader.network)}")
+    if not leader.checked:
+        return unknown(Reason.NOT_VERIFIED, f"group {memory.index}: was started without preflight")
+    return unknown(Reason.PREFLIGHT_RUNNING, f"group {memory.index}: checks its links, or waits for all of its pods")
+
+
+def _numbers(report: NetworkReport) -> str:
+    links = "1 link" if report.links == 1 else f"{report.links} links"
+    text = f"{links} over {report.interface}: at least {report.bits_per_second / 1e9:.3g} Gbit/s ({report.slowest})"
+    text += f", at most {report.latency_ms:.3g} ms a round trip"
+    if report.rdma:
+        text += f"; RDMA by {', '.join(report.rdma)}"
+    if report.all_reduce_bits_per_second:
+        text += f"; all-reduce {report.all_reduce_bits_per_second / 1e9:.3g} Gbit/s"
+    return text
