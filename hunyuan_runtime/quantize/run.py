@@ -143,9 +143,11 @@ def _finished(out: Path, fingerprint: str) -> dict[str, Any] | None:
     """The report of ``out``, where it is this job's.
 
     Raises:
-        QuantizeError: ``out`` holds something else.
+        QuantizeError: ``out`` holds something else, or can't be renamed to.
 
     """
+    if out.is_mount():
+        raise QuantizeError(f"{out} is a volume's root, which can't appear whole: give a folder in it")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     report = read_json(out / REPORT) if (out / REPORT).is_file() else {}

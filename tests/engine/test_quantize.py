@@ -71,7 +71,7 @@ def test_the_command_tells_the_error_of_each_layer(said: dict[str, Any], root: P
 
 
 def test_every_answer_survives_eight_bits(said: dict[str, Any], tiny: Path) -> None:
-    """Top-1 of every token of every answer, with weights, inputs and values in FP8; logits within 6 %."""
+    """Top-1 of every token of every answer, with weights, inputs and values in FP8; logits within 10 %."""
     tokenizer: Any = AutoTokenizer.from_pretrained(tiny)
     exact = HunYuanForCausalLM.from_pretrained(tiny, dtype=torch.float32).eval()
     rounded = eight_bit_model(Path(said["autofp8"]["path"]))
@@ -81,7 +81,7 @@ def test_every_answer_survives_eight_bits(said: dict[str, Any], tiny: Path) -> N
         expected, got = logits_of(exact, ids)[start - 1 : -1], logits_of(rounded, ids)[start - 1 : -1]
         assert expected.argmax(-1).tolist() == ids[start:]
         assert got.argmax(-1).tolist() == ids[start:], question
-        assert (got - expected).norm() / expected.norm() < 0.06, question
+        assert (got - expected).norm() / expected.norm() < 0.10, question
 
 
 def test_both_formats_hold_the_same_tensors(said: dict[str, Any]) -> None:

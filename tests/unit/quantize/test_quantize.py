@@ -314,6 +314,12 @@ def test_a_folder_that_holds_something_else_is_left_alone(source: Path, tmp_path
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_the_root_of_a_volume_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder appears there by a rename, which no mounted folder takes part in."""
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    assert "is a volume's root" in refusal(job_of(source, tmp_path))
+
+
 def test_a_checkpoint_of_other_prompts_is_left_alone(made: Made) -> None:
     assert "another source, format or set of prompts" in refusal(job_of(made.source, made.out, prompts=[[1]]))
 
