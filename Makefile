@@ -70,8 +70,8 @@ verify: init ## Format, lint, types, layers, generated files, fast tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m hunyuan_operator.crdgen --check
-	$(PY) -m pytest -m "not engine and not apiserver and not cluster and not gpu" --durations=5 tests
+	$(PY) -m pytest -m "not engine and not network and not apiserver and not cluster and not gpu" --durations=5 tests
 
 .PHONY: test
 test: packages verify ## Everything that CI runs: verify, then engine, API server and cluster tests
-	$(PY) -m pytest -m "engine or apiserver or cluster or gpu" --durations=15 tests
+	$(PY) -m pytest -m "engine or network or apiserver or cluster or gpu" --durations=15 tests

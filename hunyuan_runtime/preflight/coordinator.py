@@ -74,7 +74,9 @@ class Coordinator:
                 missing = sorted(set(range(self.config.nodes)) - set(self._channels))
                 pods = ", ".join(self.rank.peers[rank].partition(".")[0] for rank in missing)
                 raise RuntimeFailure(
-                    Cause.RanksMissing, f"after {waited:.0f} s these pods have not begun the preflight: {pods}"
+                    Cause.RanksMissing,
+                    f"after {waited:.0f} s these pods have not begun the preflight: {pods}",
+                    ranks=tuple(missing),
                 )
 
     def _welcome(self, connection: socket.socket) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 PATIENCE = 20.0
 """Seconds after which a name without a record, or a machine without a sign, counts as failed."""
 CONNECT_TIMEOUT = 3.0
-ROUND_TRIPS = 21
+ROUND_TRIPS = 11
 WINDOW = 0.25
 """Seconds for which bytes are counted."""
 TRIES = 3

@@ -19,8 +19,9 @@ def pod_networks(count: int) -> Iterator[list[tuple[str, str]]]:
         for index in range(count):
             namespace, veth, address = f"{name}-{index}", f"{name}v{index}", f"{subnet}.{10 + index}"
             _ip("netns", "add", namespace)
-            undo.callback(_ip, "netns", "del", namespace)  # and with it both ends of its link
+            undo.callback(_ip, "netns", "del", namespace)
             _ip("link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+            undo.callback(_ip, "link", "del", veth)  # a namespace takes its end with it too, but some time later
             _ip("link", "set", veth, "master", name, "up")
             for command in (("addr", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
                 _ip("-n", namespace, *command)
