@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hunyuan_runtime.config import NetworkReport, Port, Rank, ServeConfig
-from hunyuan_runtime.preflight.links import PATIENCE, Limits, explain
+from hunyuan_runtime.preflight.links import PATIENCE, Limits, explain, listen
 from hunyuan_runtime.preflight.messages import Answer, Channel, Hello, Seat, Task
 from hunyuan_runtime.preflight.names import Resolve, problem_of, resolve
 from hunyuan_runtime.preflight.schedule import rounds
@@ -39,8 +39,7 @@ class Coordinator:
             OSError: the port can't be had.
 
         """
-        family = socket.AF_INET6 if ":" in self.rank.pod_ip else socket.AF_INET
-        listener = socket.create_server((self.rank.pod_ip, int(Port.PREFLIGHT)), family=family, backlog=512)
+        listener = listen(self.rank.pod_ip, Port.PREFLIGHT.value)
         threading.Thread(target=self._lead, args=(listener,), name="coordinator", daemon=True).start()
 
     def _lead(self, listener: socket.socket) -> None:
@@ -134,11 +133,11 @@ class Coordinator:
         return found
 
     def _all_reduce(self, seats: list[Seat]) -> int:
-        with socket.create_server((seats[0].address, 0)) as free:
+        with listen(seats[0].address, 0) as free:
             rendezvous = f"{seats[0].address}:{free.getsockname()[1]}"
         task = Task(kind="all-reduce", rendezvous=rendezvous, seconds=ALL_REDUCE_SECONDS)
         answers = self._ask_all(task)
-        check_answers(seats, answers, "reduce with")
+        check_answers(seats, answers, "reduce with")  # each can only tell of itself
         return min(answer.bits_per_second for answer in answers.values())
 
     def _ask_all(self, task: Task) -> dict[int, Answer]:

@@ -44,8 +44,8 @@ class DataServer:
 
     def __init__(self, address: str, pod_ip: str, ports: Sequence[int], secret: bytes) -> None:
         self._secret = secret
-        self._listeners = [_listen(pod_ip, port) for port in ports]
-        self._data = _listen(address, 0)
+        self._listeners = [listen(pod_ip, port) for port in ports]
+        self._data = listen(address, 0)
         threading.Thread(target=self._accept, name="data", daemon=True).start()
 
     @property
@@ -186,6 +186,6 @@ def _read(connection: socket.socket, count: int) -> bytes:
     return data
 
 
-def _listen(address: str, port: int) -> socket.socket:
+def listen(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.create_server((address, port), family=family, backlog=512)

@@ -33,7 +33,10 @@ def check_answers(seats: Sequence[Seat], answers: Mapping[int, Answer], verb: st
     """Raise ``NetworkFailed`` if a member had a problem with another. ``verb`` is what it can't do to it."""
     bad = [(rank, other, told) for rank, answer in sorted(answers.items()) for other, told in answer.problems.items()]
     if bad:
-        texts = [f"{seats[rank]} can't {verb} {seats[other]}: {told}" for rank, other, told in bad]
+        texts = [
+            f"{seats[rank]}: {told}" if rank == other else f"{seats[rank]} can't {verb} {seats[other]}: {told}"
+            for rank, other, told in bad
+        ]
         raise _failure(Cause.NetworkFailed, texts, [(rank, other) for rank, other, _ in bad])
 
 

@@ -106,6 +106,12 @@ def test_problems_of_members_are_told_in_order_and_ranks_by_blame() -> None:
     assert second.startswith("pod-1 on node-1")
 
 
+def test_a_problem_with_itself_is_a_members_own() -> None:
+    with pytest.raises(RuntimeFailure) as failed:
+        check_answers(seats(2), {0: Answer(problems={0: "GPU 3: the all-reduce doesn't end"}), 1: Answer()}, "x")
+    assert str(failed.value) == "pod-0 on node-0 (eth0, 10.0.0.0): GPU 3: the all-reduce doesn't end"
+
+
 def test_no_problem_is_no_failure() -> None:
     check_answers(seats(2), {0: Answer(), 1: Answer()}, "find")
 
