@@ -75,7 +75,7 @@ def test_kubectl_get_shows_it_ready_and_explain_knows_its_fields(cluster: testbe
     assert row[:2] == [NAME, "True"]
     assert "quantization" in cluster.kubectl("explain", "hyd.spec")
     true = {c["type"] for c in ready["status"]["conditions"] if c["status"] == "True"}
-    assert {"Ready", "Scheduled", "RayReady", "ModelLoaded", "Serving"} <= true
+    assert {"Ready", "Scheduled", "NetworkVerified", "RayReady", "ModelLoaded", "Serving"} <= true
 
 
 def test_a_killed_worker_process_restarts_the_whole_group_and_its_cause_stays_in_status(
