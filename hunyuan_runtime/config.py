@@ -68,7 +68,8 @@ class HubSource(_Frozen):
     @property
     def snapshot(self) -> PurePosixPath:
         """The model's folder. It is there when it is complete, and never changes."""
-        return PurePosixPath(self.cache, self.repo.replace("/", "--"), self.revision.replace("/", "--"), self.folder)
+        names = (f"{self.repo}/{self.folder}".rstrip("/"), self.revision)
+        return PurePosixPath(self.cache, *(name.replace("/", "--") for name in names))
 
 
 class ServeConfig(_Frozen):

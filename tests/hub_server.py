@@ -1,7 +1,8 @@
 """A small hub for tests: the part of Hugging Face's HTTP that a download needs, with failures to order.
 
 Large files are redirected to another host, as on the real one; what arrives there is recorded. As a program,
-``python hub_server.py FOLDER PORT`` serves each folder of FOLDER as the repository ``test/<its name>`` with the tag v1.
+``python hub_server.py FOLDER PORT PACE`` has FOLDER as repository ``test/<its name>`` with the tag v1, and prints the
+path of every request.
 """
 
 import hashlib
@@ -41,6 +42,7 @@ class HubServer:
     faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
     """By the path of a request, without its query; each is used up by one request."""
     requests: list[str] = field(default_factory=list)
+    log: bool = False
     sent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes by file."""
     tokens_elsewhere: list[str] = field(default_factory=list)
@@ -75,6 +77,8 @@ class HubServer:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = request.path.partition("?")[0]
         self.requests.append(path)
+        if self.log:
+            print(path, flush=True)
         fault = self.faults[path].pop(0) if self.faults[path] else Fault()
         elsewhere = path.startswith("/elsewhere/")
         sent_token = request.headers.get("Authorization") or ""
@@ -168,18 +172,12 @@ def tree(files: dict[str, bytes], folder: str, large: int) -> list[dict[str, Any
     return entries
 
 
-def serve(root: Path, port: int) -> None:
+def serve(folder: Path, port: int, pace: float) -> None:
     """Until the process is ended."""
-    repos = {
-        f"test/{repo.name}": {
-            str(path.relative_to(repo)): path.read_bytes() for path in repo.rglob("*") if path.is_file()
-        }
-        for repo in root.iterdir()
-        if repo.is_dir() and not repo.name.startswith(".")
-    }
-    with HubServer(repos=repos, host="0.0.0.0", port=port, pace=0):
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with HubServer(repos={f"test/{folder.name}": files}, host="0.0.0.0", port=port, pace=pace, log=True):
         threading.Event().wait()
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]))
+    serve(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

@@ -1,6 +1,7 @@
 """One file of a snapshot: fetched from where the last try ended, compared with its digest, moved to its place."""
 
 import hashlib
+import os
 import threading
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
@@ -71,7 +72,7 @@ class FileFetcher:
                     raise Stopped from error
                 continue
             if digest_of(part, len(file.digest)) == file.digest:
-                part.replace(whole)
+                _settle(part, whole)
                 return
             damaged += 1
             self._drop(part)
@@ -114,6 +115,13 @@ class FileFetcher:
     def _drop(self, part: Path) -> None:
         self.tally.add(-_size(part))
         part.unlink(missing_ok=True)
+
+
+def _settle(part: Path, whole: Path) -> None:
+    """Give it its name once its bytes are on the volume: a node that loses power must not leave a name without them."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(whole)
 
 
 def digest_of(path: Path, length: int) -> str:

@@ -2,10 +2,10 @@
 
 ::
 
-    <cache>/<repo>/<revision>/…                the snapshot
-    <cache>/.fetch/<repo>--<revision>…/        files that are complete, on their way to it
-    <cache>/.fetch/<repo>--<revision>….parts/  the beginnings of the others, from where the next try goes on
-    <cache>/.fetch/<repo>--<revision>….lock    who fetches (:mod:`hunyuan_runtime.fetch.lock`)
+    <cache>/<name>/<revision>/               the snapshot; <name> is of repository and folder
+    <cache>/.fetch/<name>--<revision>/       files that are complete, on their way to it
+    <cache>/.fetch/<name>--<revision>.parts  the beginnings of the others, from where the next try goes on
+    <cache>/.fetch/<name>--<revision>.lock   who fetches (:mod:`hunyuan_runtime.fetch.lock`)
 
 A beginning may be another commit's if a tag has moved, or be torn: its digest tells when the file is whole, and it is
 fetched anew.
@@ -70,12 +70,13 @@ class SnapshotFetcher:
             )
         work = Path(self.source.cache, ".fetch")
         work.mkdir(parents=True, exist_ok=True)
-        name = "--".join(filter(None, (self.source.repo, self.source.revision, self.source.folder))).replace("/", "--")
+        name = f"{target.parent.name}--{target.name}"
         lock = Lock(path=work / f"{name}.lock", holder=self.holder)
         while not target.exists():
             if lock.take():
                 try:
-                    self._fetch_files(files, commit, work / name, target, lock)
+                    if not target.exists():  # it may have come between the last look and the lock
+                        self._fetch_files(files, commit, work / name, target, lock)
                 except LockLost:
                     continue
                 finally:

@@ -77,7 +77,7 @@ def assert_whole(snapshot: Path) -> None:
 
 def test_the_models_files_arrive_and_nothing_else_does(hub: HubServer, cache: Path) -> None:
     snapshot = fetcher(hub, cache).run()
-    assert snapshot == cache / "tencent--Large/v1/Instruct"
+    assert snapshot == cache / "tencent--Large--Instruct/v1"
     assert_whole(snapshot)
     assert sum(hub.sent.values()) == sum(map(len, MODEL.values()))
 
@@ -87,6 +87,14 @@ def test_a_model_at_the_root_of_its_repository(cache: Path) -> None:
         snapshot = fetcher(hub, cache, folder="", revision=COMMIT).run()
     assert snapshot == cache / "tencent--Large" / COMMIT
     assert_whole(snapshot)
+
+
+def test_a_folder_and_the_root_of_one_repository_are_two_snapshots(cache: Path) -> None:
+    with HubServer(repos={REPO: FILES | MODEL}) as hub:
+        snapshots = [fetcher(hub, cache, folder=folder).run() for folder in (FOLDER, "", FOLDER)]
+    assert snapshots[0] == snapshots[2] != snapshots[1]
+    for snapshot in snapshots:
+        assert_whole(snapshot)
 
 
 def test_archives_come_where_there_are_no_safetensors(cache: Path) -> None:
@@ -113,7 +121,7 @@ def test_the_next_process_goes_on_where_the_last_one_ended(hub: HubServer, cache
     hub.faults[at(FIRST)] += [Fault(cut_after=3072), Fault(status=403)]
     with pytest.raises(RuntimeFailure):
         fetcher(hub, cache).run()
-    assert not (cache / "tencent--Large").exists(), "a snapshot appears only when it is complete"
+    assert not (cache / "tencent--Large--Instruct").exists(), "a snapshot appears only when it is complete"
     assert_whole(fetcher(hub, cache).run())
     assert all(hub.sent[f"{FOLDER}/{name}"] <= len(MODEL[name]) + 1024 for name in MODEL), "at most what was on its way"
     assert hub.sent[f"{FOLDER}/{FIRST}"] == len(SHARD)
@@ -173,7 +181,7 @@ def test_a_file_that_is_always_damaged_is_named(hub: HubServer, cache: Path) -> 
 
 
 def test_a_torn_beginning_on_the_volume_is_no_harm(hub: HubServer, cache: Path) -> None:
-    parts = cache / ".fetch/tencent--Large--v1--Instruct.parts"
+    parts = cache / ".fetch/tencent--Large--Instruct--v1.parts"
     parts.mkdir(parents=True)
     (parts / FIRST).write_bytes(bytes(999))
     (parts / SECOND).write_bytes(bytes(len(SHARD) + 1))
@@ -242,7 +250,7 @@ def test_of_several_pods_one_fetches_and_the_others_wait_and_tell_its_progress(h
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert_whole(cache / "tencent--Large/v1/Instruct")
+    assert_whole(cache / "tencent--Large--Instruct/v1")
     size = sum(map(len, MODEL.values()))
     assert sum(hub.sent.values()) == size
     assert {total for figures in told for _, total in figures} == {size}
@@ -270,7 +278,7 @@ def test_as_a_program_it_tells_its_progress_and_ends_by_code_and_message(hub: Hu
     assert process.wait(10) == 143
     hub.pace = 0
     assert program.start().wait(20) == 0
-    assert_whole(tmp_path / "cache/tencent--Large/v1/Instruct")
+    assert_whole(tmp_path / "cache/tencent--Large--Instruct/v1")
     hub.token = "other"
     program.write(revision=COMMIT)
     hub.requests.clear()
