@@ -73,19 +73,16 @@ class Member:
 
         """
         host = self.rank.pod_ip if self.rank.index == 0 else self.rank.peers[0]
-        began, pause, silent_since, trouble = time.monotonic(), 0.05, 0.0, ""
+        began = heard = time.monotonic()
+        pause = 0.05
         while True:
             now = time.monotonic()
             try:
-                return socket.create_connection((host, int(Port.PREFLIGHT)), timeout=CONNECT_TIMEOUT)
-            except (ConnectionRefusedError, socket.gaierror) as error:
-                # Someone is there and not ready, or has no record yet; a name server that is silent is another thing.
-                silent = isinstance(error, socket.gaierror) and error.errno not in NO_RECORD
-                trouble = f"DNS for {host}: {error.strerror}" if isinstance(error, socket.gaierror) else "refused"
+                return socket.create_connection((host, Port.PREFLIGHT.value), timeout=CONNECT_TIMEOUT)
             except OSError as error:
-                silent, trouble = True, explain(error)
-            silent_since = (silent_since or now) if silent else 0.0
-            if silent and time.monotonic() - silent_since > self.patience:
+                trouble = f"DNS: {error.strerror}" if isinstance(error, socket.gaierror) else explain(error)
+                heard = now if _is_a_sign(error) else heard
+            if time.monotonic() - heard > self.patience:
                 raise self._silent(trouble)
             if now - began + pause > self.config.join_timeout_seconds:
                 raise RuntimeFailure(
@@ -97,7 +94,7 @@ class Member:
     def _silent(self, trouble: str) -> RuntimeFailure:
         wiring = discover(self.config.network, self.rank)
         here = f"{self.rank.pod} on {self.rank.node} ({wiring.interface}, {self.rank.pod_ip})"
-        what = f"{here} can't reach {self.rank.peers[0].partition('.')[0]} port {int(Port.PREFLIGHT)}: {trouble}"
+        what = f"{here} can't reach {self.rank.peers[0].partition('.')[0]} port {Port.PREFLIGHT.value}: {trouble}"
         return RuntimeFailure(Cause.NetworkFailed, what, ranks=(self.rank.index, 0))
 
     def _peer(self, connection: socket.socket) -> str:
@@ -144,6 +141,11 @@ class Member:
         if task.blamed != self.rank.index:
             time.sleep(self.head_start)
         raise RuntimeFailure(Cause[task.cause], task.message, ranks=task.ranks)
+
+
+def _is_a_sign(error: OSError) -> bool:
+    """Whether somebody answered: a machine whose preflight hasn't begun, or DNS that knows no such pod yet."""
+    return error.errno in NO_RECORD if isinstance(error, socket.gaierror) else isinstance(error, ConnectionRefusedError)
 
 
 def _unreachable(others: Sequence[Seat]) -> dict[int, str]:
