@@ -46,6 +46,8 @@ class Outcome:
     ids: list[list[int]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     logprobs: list[list[float]] = field(default_factory=list)
+    cached: list[int] = field(default_factory=list)
+    """Tokens of each prompt that prefix caching spared."""
     cache_tokens: int = 0
     failure: str = ""
 
@@ -101,6 +103,7 @@ def run(trial: Trial) -> Outcome:
                 [step[token].logprob for step, token in zip(said.logprobs, said.token_ids, strict=True)]
                 for said in says
             ],
+            cached=[int(answer.num_cached_tokens or 0) for answer in answers],
             cache_tokens=cache.num_gpu_blocks * cache.block_size,
         )
     finally:
