@@ -1,6 +1,7 @@
 """The preflight in network namespaces: real interfaces, firewalls and delays. The order is from quick to slow."""
 
 import os
+import resource
 import time
 
 import pytest
@@ -27,16 +28,19 @@ def told(ends: list[Ended]) -> TerminationMessage:
     return first.failure
 
 
-def test_a_good_network_is_measured_within_seconds(pods: Pods) -> None:
+def test_a_good_network_is_measured_at_the_cost_of_seconds(pods: Pods) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     leader, worker = pods.preflight()
-    print(leader.report, f"{leader.seconds:.1f} s")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cost = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(leader.text, f"{leader.seconds:.1f} s, of both processors {cost:.1f} s")
     assert (leader.code, worker.code) == (0, 0)
     assert leader.report is not None
     assert (leader.report.interface, leader.report.links) == ("eth0", 1)
     assert leader.report.bits_per_second > 100_000_000
     assert 0 < leader.report.latency_ms < 50
     assert worker.text == ""
-    assert leader.seconds < 10, "of which most are the start of Python on a busy machine"
+    assert cost < 5, "about 2 s, whatever else the machine does meanwhile"
 
 
 def test_every_pair_of_three_is_measured(three_pods: Pods) -> None:
