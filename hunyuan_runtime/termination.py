@@ -34,7 +34,7 @@ class Cause(Enum):
         True,
         "A worker could not reach its leader in time: it didn't start, or the network failed.",
     )
-    RanksMissing = (71, True, "Ranks did not join Ray in time; the message names them.")
+    RanksMissing = (71, True, "Ranks did not join in time, the preflight or Ray; the message names them.")
     RayFailed = (72, True, "Ray did not start, or ended; see the log.")
     EngineFailed = (73, True, "The engine did not start, ended, or stopped to answer; see the log.")
     LeaderLost = (74, True, "A worker lost its leader: a consequence, if another pod's end was seen too.")
