@@ -157,9 +157,13 @@ class RuntimeStatus(_Frozen):
     ranks_joined: int = Field(default=0, ge=0, description="ranks in Ray, as the leader sees them; 0 on workers")
     progress: Progress | None = Field(default=None, description="while it fetches or loads, as soon as it is known")
     failed_rank: int | None = Field(
-        default=None, description="rank whose engine process died, as the leader learns from Ray; it ends as WorkerDied"
+        default=None, description="rank whose fault it is that the group ends, as the leader found; it ends first"
     )
-    failed_pid: int = Field(default=0, description="process of that rank, in its own pod")
+    failed_pid: int = Field(default=0, description="process of that rank, in its own pod; 0 if none in particular")
+    failed_cause: str = Field(default="", description="name of the Cause with which that rank ends")
+    suspect: str = Field(
+        default="", description="what would explain that the engine stands still: a process of this rank is stopped"
+    )
     message: str = ""
 
 

@@ -15,10 +15,11 @@ from hunyuan_runtime.config import CONFIG_PATH, RAY_TOKEN_PATH, TERMINATION_LOG,
 from hunyuan_runtime.preflight.names import peer_of
 from hunyuan_runtime.preflight.wiring import discover
 from hunyuan_runtime.serve.leader import Leader
+from hunyuan_runtime.serve.peers import ask_status
 from hunyuan_runtime.serve.processes import Children, Stopped, adopt_orphans, stop_on_signals
 from hunyuan_runtime.serve.ray_node import Node, RayNode, environment
 from hunyuan_runtime.serve.status import StatusServer
-from hunyuan_runtime.serve.worker import Worker, ask_status
+from hunyuan_runtime.serve.worker import Worker
 from hunyuan_runtime.termination import Cause, RuntimeFailure, last_words
 
 STOPPED = 128 + 15
@@ -31,17 +32,27 @@ def main() -> int:
     children = Children()
     index = int(os.environ.get("HUNYUAN_RANK") or 0)
     member: Leader | Worker | None = None
+    grace = 2
     try:
         member = make_member(options, children)
         member.run()
     except Stopped:
-        if member is not None:
-            member.drain()
+        drain(member)
         return STOPPED
     except Exception as error:  # a defect of ours must end with a message too
+        grace = 0  # no process has anything left to do, and the operator waits for this end
         return last_words(error, index, options.termination_log)
     finally:
-        children.end_all()
+        children.end_all(grace)
+
+
+def drain(member: Leader | Worker | None) -> None:
+    """What fails now is no news to the operator, who asked for the end."""
+    try:
+        if member is not None:
+            member.drain()
+    except RuntimeFailure as failure:
+        print(f"while stopping: {failure}", file=sys.stderr)  # noqa: T201 - the log of a container
 
 
 def parse_arguments() -> argparse.Namespace:

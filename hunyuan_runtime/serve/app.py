@@ -4,6 +4,7 @@ The constructor does next to nothing; :meth:`Engine.load` is called through the 
 replica that is up at once, never restarts one that is loading, and the caller gets the load's own exception.
 """
 
+import asyncio
 import contextlib
 import io
 import os
@@ -17,6 +18,8 @@ from hunyuan_runtime.serve.front import Door, Loop, bind
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 APPLICATION = "hunyuan"
+LINGER = 5.0
+"""Seconds until every node's kube-proxy surely knows that the leader has left the Service."""
 
 
 @serve.deployment(
@@ -38,8 +41,16 @@ class Engine:
         await self._loop.run(self._load(arguments, port))
 
     async def drain(self) -> None:
-        """Close the front door, and return when every request that came in has had its whole answer."""
-        await self._loop.run(self._door.close())
+        """Close the front door, and return when every request that came in has had its whole answer.
+
+        It stays open for ``LINGER`` seconds, since clients learn only by and by that they have to go elsewhere.
+        """
+        await self._loop.run(self._drain())
+
+    async def _drain(self) -> None:
+        self._door.send_away()
+        await asyncio.sleep(LINGER)
+        await self._door.close()
 
     async def _load(self, arguments: list[str], port: int) -> None:
         try:

@@ -1,27 +1,34 @@
 """Does the engine still generate? Its own /health says yes while a rank is gone, so one token is asked for.
 
-A busy engine needs no canary: as long as its token counters grow it lives, and a question would only wait in its queue.
+A busy engine needs no canary: as long as a number changes that only the engine's steps move it lives, and a question
+would only wait in its queue. The numbers are read and written tokens, requests, and the cache in use: a prefill of many
+chunks writes no token for long, but fills the cache chunk by chunk.
 """
 
 import threading
 import time
 import urllib.error
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from hunyuan_runtime.serve.http_client import FAILURES, fetch
+from hunyuan_runtime.serve.verdict import Standstill
 
-_COUNTERS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
-_RUNNING = "vllm:num_requests_running"
+_MOVES = (
+    "vllm:generation_tokens_total",
+    "vllm:prompt_tokens_total",
+    "vllm:kv_cache_usage_perc",
+    "vllm:num_requests_running",
+)
+
+Progress = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds: between looks, for an answer or any other progress, and for refusals that may pass."""
+    """Seconds: between looks, and until a question counts as not answered yet."""
 
-    every: float = 10
-    deadline: float = 60
-    patience: float = 15
+    every: float = 2
+    answer: float = 1
 
 
 class Api:
@@ -36,78 +43,70 @@ class Api:
         body = {"model": self._model, "prompt": "1", "max_tokens": 1, "temperature": 0}
         fetch(f"{self._url}/v1/completions", timeout=timeout, body=body)
 
-    def tokens(self) -> float:
-        """Tokens that the engine has read or written since its start."""
-        return self._sum(*_COUNTERS)
-
-    def running(self) -> float:
-        return self._sum(_RUNNING)
-
-    def _sum(self, *names: str) -> float:
-        lines = fetch(f"{self._url}/metrics", timeout=5).decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names))
+    def progress(self, timeout: float) -> Progress:
+        """What is not the same as before if the engine has made a step in between."""
+        lines = fetch(f"{self._url}/metrics", timeout=timeout).decode().splitlines()
+        return tuple(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(_MOVES))
 
 
 class Canary:
-    """Looks from its own thread; ``alive`` turns true with the first answer, ``failure`` says why it gave up."""
+    """Looks from its own thread; ``alive`` turns true with the first answer, ``failure`` says why none came."""
 
     def __init__(self, api: Api, first_deadline: float, pace: Pace | None = None) -> None:
         self._api = api
         self._pace = pace or Pace()
         self._first_deadline = first_deadline
+        self._seen: Progress | None = None
+        self._since = 0.0
+        """Since when it has been asked in vain; 0 after an answer or any progress."""
+        self._error = ""
+        self._refused = False
         self.alive = False
         self.failure = ""
 
     def start(self) -> None:
         threading.Thread(target=self._watch, name="canary", daemon=True).start()
 
-    def _watch(self) -> None:
-        self.failure = self._first()
-        self.alive = not self.failure
-        while not self.failure:
-            time.sleep(self._pace.every)
-            self.failure = self.look()
+    @property
+    def standstill(self) -> Standstill:
+        since = self._since
+        if not since:
+            return Standstill()
+        return Standstill(seconds=time.monotonic() - since, refused=self._refused, words=self._error)
 
-    def _first(self) -> str:
+    def _watch(self) -> None:
         try:
             self._api.generate_one_token(timeout=self._first_deadline)
         except FAILURES as error:
-            return f"the engine is up, but its first token didn't come: {_words(error)}"
-        return ""
-
-    def look(self) -> str:
-        """Empty when the engine lives; else why it is thought dead."""
-        began, before = time.monotonic(), self._progress()
-        while True:
-            try:
-                self._api.generate_one_token(timeout=min(self._pace.every, self._pace.deadline))
-            except FAILURES as error:
-                if self._progress() > before:
-                    return ""
-                limit = self._pace.deadline if _is_timeout(error) else self._pace.patience
-                if time.monotonic() - began >= limit:
-                    return f"no token for {limit:g} s: {_words(error)}"
-                time.sleep(min(1.0, self._pace.every))
-            else:
-                return ""
-
-    def _progress(self) -> float:
-        try:
-            return self._api.tokens()
-        except FAILURES:
-            return 0.0
-
-
-def wait_until_idle(running: Callable[[], float], seconds: float) -> None:
-    """Return when no request runs, or when the time is over, or when nobody can tell."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if running() == 0:
-                return
-        except FAILURES:
+            self.failure = f"the engine is up, but its first token didn't come: {_words(error)}"
             return
-        time.sleep(0.2)
+        self.alive = True
+        while True:
+            time.sleep(min(self._pace.every, self._pace.answer) if self._since else self._pace.every)
+            self.look()
+
+    def look(self) -> None:
+        """Ask, unless something has moved since the last look."""
+        began = time.monotonic()
+        if self._moved():
+            self._since = 0.0
+            return
+        try:
+            self._api.generate_one_token(timeout=self._pace.answer)
+        except FAILURES as error:
+            self._error, self._refused = _words(error), not _is_timeout(error)
+            self._since = 0.0 if self._moved() else self._since or began
+        else:
+            self._moved()  # by this very question
+            self._since = 0.0
+
+    def _moved(self) -> bool:
+        try:
+            now = self._api.progress(self._pace.answer)
+        except FAILURES:
+            return False
+        before, self._seen = self._seen, now
+        return before is not None and now != before
 
 
 def _is_timeout(error: Exception) -> bool:

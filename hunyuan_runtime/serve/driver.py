@@ -8,6 +8,7 @@ which of them died by itself and which was ended because another had.
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
@@ -23,7 +24,7 @@ from hunyuan_runtime.config import Port, ServeConfig
 from hunyuan_runtime.serve.app import APPLICATION, Engine
 from hunyuan_runtime.serve.load_progress import Loaded, loaded
 from hunyuan_runtime.serve.ray_node import rank_of
-from hunyuan_runtime.serve.reports import Report, ReportWriter
+from hunyuan_runtime.serve.reports import DRAIN_SIGNAL, Report, ReportWriter
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 POLL = 0.5
@@ -60,13 +61,48 @@ def run(reports: ReportWriter, address: str, config: ServeConfig, arguments: lis
     """Ends only by an exception."""
     ray.init(address=address, namespace="hunyuan", logging_level=logging.WARNING)
     wait_for_ranks(reports, config.nodes)
-    reports.write(Report(event="loading"))
+    reports.write(Report(event="loading", addresses=addresses()))
     handle = start_serve(config)
     load(reports, handle, arguments, config.nodes * config.gpus_per_node)
+    drain = Drain(handle, reports)
+    signal.signal(DRAIN_SIGNAL, lambda *_: drain.ask())
     reports.write(Report(event="loaded"))
     while True:
         raise_dead_rank()
+        drain.proceed()
         time.sleep(POLL)
+
+
+class Drain:
+    """Asked for by a signal, at most once; told when the front door has let out the last request."""
+
+    def __init__(self, handle: Any, reports: ReportWriter) -> None:
+        self._handle = handle
+        self._reports = reports
+        self._asked = False
+        self._running: Any = None
+        self._told = False
+
+    def ask(self) -> None:
+        self._asked = True
+
+    def proceed(self) -> None:
+        if not self._asked or self._told:
+            return
+        if self._running is None:
+            self._running = self._handle.drain.remote()
+        try:
+            self._running.result(timeout_s=0.1)
+        except TimeoutError:
+            return
+        self._told = True
+        self._reports.write(Report(event="drained"))
+
+
+def addresses() -> dict[int, str]:
+    """Of the ranks, by rank."""
+    ranks = ((rank_of(node["Resources"]), node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"])
+    return {rank: address for rank, address in ranks if rank is not None}
 
 
 def wait_for_ranks(reports: ReportWriter, nodes: int) -> None:

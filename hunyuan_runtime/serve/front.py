@@ -73,6 +73,10 @@ class Door:
             await self._serving  # raises why
             raise RuntimeError("the HTTP server ended before it listened")
 
+    def send_away(self) -> None:
+        """From now on each answer ends its connection, so that the client's next one goes to another leader."""
+        self._server.config.encoded_headers.append((b"connection", b"close"))  # read again every second
+
     async def close(self) -> None:
         """Take no new connection, and return when every request that came in has had its whole answer."""
         self._server.should_exit = True

@@ -1,7 +1,8 @@
-"""Rank 0: Ray's head, the driver beside it, and the canary. Ends by an exception, and by nothing else."""
+"""Rank 0: Ray's head, the driver beside it, and the canary. Ends by an exception, or drained."""
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -11,21 +12,23 @@ from typing import NoReturn
 
 from hunyuan_runtime.config import Phase, Port, ServeConfig
 from hunyuan_runtime.pace import Pace
-from hunyuan_runtime.serve.canary import Api, Canary, wait_until_idle
+from hunyuan_runtime.serve import verdict
+from hunyuan_runtime.serve.canary import Api, Canary
 from hunyuan_runtime.serve.checkpoint import check_config, check_folder, check_weights
 from hunyuan_runtime.serve.engine_args import Checkpoint, engine_arguments
+from hunyuan_runtime.serve.peers import Peer, Peers
 from hunyuan_runtime.serve.processes import Children
 from hunyuan_runtime.serve.ray_node import Node, RayNode
-from hunyuan_runtime.serve.reports import Report, ReportReader
+from hunyuan_runtime.serve.reports import DRAIN_SIGNAL, Report, ReportReader
 from hunyuan_runtime.serve.status import StatusServer
+from hunyuan_runtime.serve.stopped import StoppedProcesses
 from hunyuan_runtime.serve.tokenizer_files import prepare_tokenizer
+from hunyuan_runtime.serve.verdict import Limits, Standstill
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 RAY_START_TIMEOUT = 120
-HEAD_START = 15
-"""Seconds that a worker has to end first, when its process's death is why the engine can't go on."""
-DRAIN = 10
-"""Seconds that running requests get after SIGTERM."""
+HEAD_START = 6
+"""Seconds that a worker has to end first, when it is why the engine can't go on."""
 
 
 @dataclass(kw_only=True)
@@ -39,11 +42,18 @@ class Leader:
     ray_node: RayNode
     status: StatusServer
     head_start: float = HEAD_START
+    peers: Peers = field(default_factory=Peers)
+    stopped: StoppedProcesses = field(default_factory=StoppedProcesses)
     began: float = field(default_factory=time.monotonic)
     joined: list[int] = field(default_factory=list)
     blamed: RuntimeFailure | None = None
     canary: Canary | None = None
     pace: Pace = field(default_factory=Pace)
+    standing: float = 0.0
+    """Since when it loads or drains: times in which no canary can tell whether the engine moves."""
+    drained: bool = False
+    _driver: subprocess.Popen[bytes] | None = None
+    _reports: ReportReader | None = None
 
     def run(self) -> NoReturn:
         """Check, start Ray and the driver, then watch both.
@@ -59,21 +69,36 @@ class Leader:
 
     def watch(self, reports: ReportReader) -> NoReturn:
         """Until something fails: then leave ``head_start`` to the rank whose fault it is, and end."""
+        self._reports = reports
         while self.blamed is None:
-            for report in reports.read(timeout=0.5):
-                self._take(report)
-            self.children.reap_orphans()
-            self.ray_node.check()
-            self._check_time()
-            self._check_canary()
+            self._look(reports)
         time.sleep(self.head_start)
         raise self.blamed
 
     def drain(self) -> None:
-        """No new requests, and a moment for the running ones."""
+        """Return when all requests have had their answers, watching as before: an engine that is dead keeps none.
+
+        Raises:
+            RuntimeFailure: something failed before that.
+
+        """
+        serving = self.status.ready
         self.status.ready = False
-        if self.status.status.phase is Phase.SERVING and self.blamed is None:
-            wait_until_idle(self._api().running, DRAIN)
+        if not serving or self._driver is None or self._reports is None:
+            return
+        self.canary, self.standing = None, time.monotonic()
+        self._driver.send_signal(DRAIN_SIGNAL)
+        while not self.drained and self.blamed is None:
+            self._look(self._reports)
+
+    def _look(self, reports: ReportReader) -> None:
+        for report in reports.read(timeout=0.5):
+            self._take(report)
+        self.children.reap_orphans()
+        self.ray_node.check()
+        self._check_time()
+        self._check_canary()
+        self._check_ranks()
 
     def _start_driver(self, arguments: list[str]) -> ReportReader:
         reader, writer = os.pipe()
@@ -81,7 +106,7 @@ class Leader:
             sys.executable, "-m", "hunyuan_runtime.serve.driver", str(writer),
             f"{self.node.rank.pod_ip}:{Port.RAY_GCS}", self.config.model_dump_json(), json.dumps(arguments),
         ]  # fmt: skip
-        self.children.start(command, self.env, pass_fds=[writer])
+        self._driver = self.children.start(command, self.env, pass_fds=[writer])
         os.close(writer)
         return ReportReader(reader)
 
@@ -91,32 +116,38 @@ class Leader:
                 self.joined = report.ranks
                 self.status.update(ranks_joined=len(report.ranks))
             case "loading":
+                self.standing = time.monotonic()
                 self.status.update(phase=Phase.LOADING)
+                self.peers.watch({rank: address for rank, address in report.addresses.items() if rank})
             case "progress":
                 self.status.update(progress=self.pace.progress(report.done, report.total, time.monotonic()))
             case "loaded":
                 self.canary = Canary(self._api(), self._start_time_left())
                 self.canary.start()
+            case "drained":
+                self.drained = True
             case "failed":
                 raise self._explained(report.as_failure())
             case "rank-died":
-                self._blame(report)
+                where = f"on rank {report.ranks[0]}" if report.ranks else "of an unknown rank"
+                words = f"the engine's process {report.pid} {where} died: {report.message}"
+                self._blame(RuntimeFailure(Cause.WorkerDied, words, tuple(report.ranks)), report.pid)
 
     def _explained(self, failure: RuntimeFailure) -> RuntimeFailure:
         error = self.ray_node.engine_error() if failure.cause is Cause.EngineFailed else ""
         return RuntimeFailure(failure.cause, f"the engine didn't start: {error}") if error else failure
 
-    def _blame(self, report: Report) -> None:
-        """A rank of this pod ends it now; another pod's rank is told by status and gets to end first."""
+    def _blame(self, failure: RuntimeFailure, pid: int = 0) -> None:
+        """End at once, unless it is another rank's fault that can still say so itself: it is told by status."""
         self.status.ready = False
-        if report.ranks == [0]:
-            print(self.ray_node.dying_words(report.pid), file=sys.stderr)  # noqa: T201 - the log of a container
-            raise RuntimeFailure(
-                Cause.WorkerDied, f"the engine's process {report.pid} on rank 0 died: {report.message}"
-            )
-        rank = report.ranks[0] if report.ranks else None
-        self.status.update(failed_rank=rank, failed_pid=report.pid, message=report.message)
-        self.blamed = RuntimeFailure(Cause.EngineFailed, f"rank {rank}'s engine process died: {report.message}")
+        if failure.ranks == (0,):
+            print(self.ray_node.dying_words(pid), file=sys.stderr)  # noqa: T201 - the log of a container
+        if failure.ranks in ((), (0,)) or failure.cause is Cause.RankUnreachable:
+            raise failure
+        self.status.update(
+            failed_rank=failure.ranks[0], failed_pid=pid, failed_cause=failure.cause.name, message=str(failure)
+        )
+        self.blamed = RuntimeFailure(Cause.EngineFailed, str(failure), failure.ranks)
 
     def _check_time(self) -> None:
         waited = time.monotonic() - self.began
@@ -127,19 +158,33 @@ class Leader:
                 Cause.RanksMissing,
                 f"after {waited:.0f} s only {len(self.joined)} of {self.config.nodes} ranks have joined; "
                 f"missing: {', '.join(map(str, missing)) or 'the driver itself'}",
+                ranks=tuple(missing),
             )
         if phase is not Phase.SERVING and waited > self.config.start_timeout_seconds:
             raise RuntimeFailure(Cause.EngineFailed, f"the engine doesn't answer {waited:.0f} s after the start")
 
     def _check_canary(self) -> None:
-        if self.canary is None or self.blamed is not None:
+        if self.canary is None:
             return
         if self.canary.failure:
-            self.blamed = RuntimeFailure(Cause.EngineFailed, f"the engine stopped answering: {self.canary.failure}")
-            self.status.ready = False
-        elif self.canary.alive and not self.status.ready:
+            self._blame(RuntimeFailure(Cause.EngineFailed, self.canary.failure))
+        if self.canary.alive and not self.status.ready and self.blamed is None:
             self.status.update(phase=Phase.SERVING, progress=None)
             self.status.ready = True
+
+    def _check_ranks(self) -> None:
+        own = Peer(rank=0, suspect=self.stopped.look(time.monotonic()))
+        still, limits = self._standstill()
+        failure = verdict.judge(still, [own, *self.peers.look()], limits)
+        if failure is not None and self.blamed is None:
+            self._blame(failure)
+
+    def _standstill(self) -> tuple[Standstill, Limits]:
+        if self.status.ready and self.canary is not None:
+            return self.canary.standstill, verdict.SERVING
+        seconds = time.monotonic() - self.standing if self.standing else 0.0
+        serving = self.status.status.phase is Phase.SERVING
+        return Standstill(seconds=seconds), verdict.DRAINING if serving else verdict.STARTING
 
     def _start_time_left(self) -> float:
         return max(1.0, self.config.start_timeout_seconds - (time.monotonic() - self.began))

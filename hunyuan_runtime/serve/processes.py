@@ -52,9 +52,9 @@ class Children:
 
         A process that the kernel itself holds is given up after a while: this rank's end must not wait for it.
         """
-        _signal(_descendants(), signal.SIGTERM)
+        _signal(descendants(), signal.SIGTERM)
         deadline = time.monotonic() + grace
-        while (left := _descendants()) and time.monotonic() < deadline:
+        while (left := descendants()) and time.monotonic() < deadline:
             self.reap_orphans()
             time.sleep(0.05)
         given_up = time.monotonic() + _LAST_WAIT
@@ -62,7 +62,7 @@ class Children:
             _signal(left, signal.SIGKILL)
             self.reap_orphans()
             time.sleep(0.05)
-            left = _descendants()
+            left = descendants()
 
 
 def adopt_orphans() -> None:
@@ -85,10 +85,10 @@ def stop_on_signals() -> None:
 
 def running(name: str) -> list[psutil.Process]:
     """Live descendants with this process name."""
-    return [process for process in _descendants() if _name(process) == name]
+    return [process for process in descendants() if _name(process) == name]
 
 
-def _descendants() -> list[psutil.Process]:
+def descendants() -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if not _is_zombie(process)]
 
 

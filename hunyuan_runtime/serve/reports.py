@@ -2,24 +2,30 @@
 
 import os
 import select
+import signal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
+DRAIN_SIGNAL = signal.SIGUSR1
+"""By which the leader asks its driver for a drain: SIGTERM is Ray's own."""
+
 
 class Report(BaseModel):
     """``joining``: who is in Ray. ``loading``: all are. ``progress``: how far. ``loaded``: the engine is up.
 
-    The others are ends.
+    ``drained``: it may go, since every request has had its answer. The others are ends.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    event: Literal["joining", "loading", "progress", "loaded", "rank-died", "failed"]
+    event: Literal["joining", "loading", "progress", "loaded", "drained", "rank-died", "failed"]
     ranks: list[int] = []
     """``joining``: all ranks in Ray; ``rank-died``: the one."""
+    addresses: dict[int, str] = {}
+    """``loading``: of all ranks."""
     pid: int = 0
     """``rank-died``: of the engine process, on that rank's node."""
     done: int = 0

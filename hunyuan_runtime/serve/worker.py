@@ -10,22 +10,26 @@ from typing import NoReturn
 
 from hunyuan_runtime.config import Phase, Port, RuntimeStatus, ServeConfig
 from hunyuan_runtime.serve.checkpoint import check_folder, check_weights
-from hunyuan_runtime.serve.http_client import FAILURES, fetch
 from hunyuan_runtime.serve.processes import Children
 from hunyuan_runtime.serve.ray_node import Node, RayNode
 from hunyuan_runtime.serve.status import StatusServer
+from hunyuan_runtime.serve.stopped import StoppedProcesses
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Seconds. The leader's status server answers whatever its engine does, so its silence means that it is gone."""
+    """Seconds. The leader's status server answers whatever its engine does, so its silence means that it is gone.
+
+    While the model loads every core is busy, and an answer may be late.
+    """
 
     first_wait: float = 0.5
     longest_wait: float = 5
-    poll: float = 1
-    leader_lost: float = 20
-    drain: float = 10
+    poll: float = 0.5
+    lost_starting: float = 20
+    lost_serving: float = 6
+    drained: float = 3
 
 
 @dataclass(kw_only=True)
@@ -39,7 +43,10 @@ class Worker:
     status: StatusServer
     ask: Callable[[str], RuntimeStatus | None]
     patience: Patience = field(default_factory=Patience)
+    stopped: StoppedProcesses = field(default_factory=StoppedProcesses)
     began: float = field(default_factory=time.monotonic)
+    leader: str = ""
+    """Its address, once reached: what the cluster's DNS does afterwards is no matter of life and death."""
 
     def run(self) -> NoReturn:
         """Check, join, stay.
@@ -57,15 +64,13 @@ class Worker:
         self._stay()
 
     def drain(self) -> None:
-        """The leader's running requests need this rank: wait until it is gone, or for some seconds."""
+        """The leader's running requests need this rank: stay until it has been gone for a moment.
+
+        How long that may take is the kubelet's to limit.
+        """
         self.status.ready = False
-        deadline = time.monotonic() + self.patience.drain
-        while (
-            self.status.status.phase is Phase.JOINED
-            and time.monotonic() < deadline
-            and self.ask(self.node.rank.leader) is not None
-        ):
-            time.sleep(self.patience.poll)
+        if self.status.status.phase is Phase.JOINED:
+            self._stay(self.patience.drained)
 
     def _join(self) -> None:
         """Wait for the head with growing pauses; a failed ``ray start`` is tried again while there is time."""
@@ -86,8 +91,8 @@ class Worker:
 
     def _reach_head(self) -> None:
         """Connect once by name. Ray's own start would block for long on a name that doesn't resolve yet."""
-        with socket.create_connection((self.node.rank.leader, int(Port.RAY_GCS)), timeout=5):
-            pass
+        with socket.create_connection((self.node.rank.leader, int(Port.RAY_GCS)), timeout=5) as connection:
+            self.leader = connection.getpeername()[0]
 
     def _time_left(self) -> float:
         return self.config.join_timeout_seconds - (time.monotonic() - self.began)
@@ -100,33 +105,26 @@ class Worker:
             f"{self.node.gcs_address} couldn't be reached within {self.config.join_timeout_seconds} s: {error}",
         )
 
-    def _stay(self) -> NoReturn:
-        heard = time.monotonic()
+    def _stay(self, silence: float | None = None) -> NoReturn:
+        """``silence`` of the leader is the end; by default that depends on what it does."""
+        heard, limit = time.monotonic(), silence or self.patience.lost_starting
         while True:
             time.sleep(self.patience.poll)
             self.children.reap_orphans()
             self.ray_node.check()
-            leader = self.ask(self.node.rank.leader)
+            self.status.update(suspect=self.stopped.look(time.monotonic()))
+            leader = self.ask(self.leader)
             if leader is not None:
                 heard = time.monotonic()
                 self._check_blame(leader)
-            elif time.monotonic() > heard + self.patience.leader_lost:
+                serving = leader.phase is Phase.SERVING
+                limit = silence or (self.patience.lost_serving if serving else self.patience.lost_starting)
+            elif time.monotonic() > heard + limit:
                 raise RuntimeFailure(
-                    Cause.LeaderLost, f"{self.node.rank.leader} hasn't answered for {self.patience.leader_lost:g} s"
+                    Cause.LeaderLost, f"{self.node.rank.leader} hasn't answered for {limit:g} s", ranks=(0,)
                 )
 
     def _check_blame(self, leader: RuntimeStatus) -> None:
         if leader.failed_rank == self.node.rank.index:
             print(self.ray_node.dying_words(leader.failed_pid), file=sys.stderr)  # noqa: T201 - the log of a container
-            raise RuntimeFailure(
-                Cause.WorkerDied,
-                f"the engine's process {leader.failed_pid} on rank {leader.failed_rank} died: {leader.message}",
-            )
-
-
-def ask_status(host: str) -> RuntimeStatus | None:
-    """The status of a rank; None when it can't be had."""
-    try:
-        return RuntimeStatus.model_validate_json(fetch(f"http://{host}:{Port.STATUS}/status", timeout=2))
-    except (*FAILURES, ValueError):
-        return None
+            raise RuntimeFailure(Cause[leader.failed_cause], leader.message)

@@ -16,8 +16,13 @@ from hunyuan_operator.build.metadata import Object
 from hunyuan_operator.cluster.port import Cluster, Key
 from hunyuan_operator.errors import Conflict, Refused
 from hunyuan_operator.observe.manifest import Manifest, annotation
+from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.observe.world import ObjectId, Observed
 from hunyuan_operator.plan.deployment import DeploymentPlan
+from hunyuan_operator.plan.groups import GroupPlan
+
+HASTE = 30
+"""Seconds that a rank gets whose group can't answer any more. On a lost node they pass before its place is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +51,21 @@ def changes(deployment: HunyuanDeployment, plan: DeploymentPlan, observed: Obser
         for key, manifest in shared.items()
         if key in observed.objects and _applied_hash(observed.objects[key]) != _applied_hash(manifest)
     )
-    ending = (pod for group in plan.groups for pod in group.delete)
     return Changes(
-        delete=tuple(reference("Pod", pod.name, deployment.namespace, pod.uid) for pod in ending),
+        delete=tuple(_ending(deployment, group, pod) for group in plan.groups for pod in group.delete),
         create=new,
         apply=differing,
         pods=wanted.pods,
         leftovers=_leftovers(observed, shared) if shared else (),
         taken=tuple(key for key in map(_id, (*new, *wanted.pods)) if key in observed.foreign),
     )
+
+
+def _ending(deployment: HunyuanDeployment, group: GroupPlan, pod: Pod) -> Manifest:
+    manifest = reference("Pod", pod.name, deployment.namespace, pod.uid)
+    if not group.drain:
+        manifest["metadata"]["deletionGracePeriodSeconds"] = HASTE
+    return manifest
 
 
 async def execute(

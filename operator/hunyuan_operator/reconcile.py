@@ -93,8 +93,8 @@ async def _newest_failure(deployment: HunyuanDeployment, plan: DeploymentPlan, c
         return None
     culprit, memory = max(fallen, key=lambda one: one[0].end.time)
     end, log = culprit.end, ""
-    if culprit.uid:
-        pod = reference("Pod", culprit.pod, deployment.namespace, culprit.uid)
+    if teller := culprit.teller:
+        pod = reference("Pod", teller.name, deployment.namespace, teller.uid)
         log = await cluster.log_tail(pod, end.container or CONTAINER, LOG_LINES)
     return Failure(
         time=format_time(end.time),

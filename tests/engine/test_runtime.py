@@ -195,6 +195,22 @@ def test_an_option_that_vllm_does_not_know_is_named(start: Start, tiny: Path) ->
     assert not ended.message.retryable
 
 
+def test_a_start_that_hangs_is_ended_and_names_the_rank_that_hangs(start: Start, tiny: Path) -> None:
+    """Rank 1's engine process is stopped before the ranks have met: gloo would wait for it for half an hour."""
+    both = config(tiny, nodes=2, tensor_parallel=2)
+    worker, leader = start(1, both), start(0, both)
+    wait_for(worker.engine_processes, leader, 240)
+    [victim] = worker.engine_processes()
+    victim.suspend()
+    with at_most(45):
+        assert worker.end(45) == Cause.RankHung.exit_code
+    assert worker.message is not None
+    assert f"rank 1: process {victim.pid}" in worker.message.message
+    assert leader.end(30) == Cause.EngineFailed.exit_code
+    assert leader.message is not None
+    assert leader.message.ranks == (1,)
+
+
 def test_two_ranks_serve_together_and_the_one_that_dies_takes_the_blame(start: Start, tiny: Path) -> None:
     both = config(tiny, nodes=2, tensor_parallel=2)
     worker = start(1, both)

@@ -115,6 +115,8 @@ class KubeCluster:
             "preconditions": {"uid": metadata["uid"]},
             "propagationPolicy": "Background",
         }
+        if "deletionGracePeriodSeconds" in metadata:
+            options["gracePeriodSeconds"] = metadata["deletionGracePeriodSeconds"]
         call = Call(method="DELETE", path=_path(manifest, metadata["name"]), body=options)
         try:
             answer = await self._client.json(call)

@@ -54,7 +54,7 @@ class Cluster(Protocol):
     async def delete(self, manifest: Manifest) -> None:
         """Delete exactly this object: ``apiVersion``, ``kind`` and metadata's namespace, name and UID name it.
 
-        No error when it is gone already.
+        A ``deletionGracePeriodSeconds`` in its metadata replaces the pod's own. No error when it is gone already.
         """
 
     async def patch_status(self, deployment: Manifest, status: Manifest) -> None:

@@ -18,21 +18,30 @@ GRACE = timedelta(seconds=5)
 _CONSEQUENCES = frozenset(
     cause.name for cause in (Cause.LeaderLost, Cause.LeaderUnreachable, Cause.RanksMissing, Cause.EngineFailed)
 )
+_ABOUT_ANOTHER = _CONSEQUENCES | {Cause.RankUnreachable.name}
+"""Told by one rank of another, if it names just one."""
+_LATE = frozenset({Cause.LeaderLost.name, Cause.LeaderUnreachable.name})
+"""Of a worker that has waited for longer than GRACE already: what the leader could tell would be known by now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Casualty:
-    """A rank whose work is over. ``uid`` is empty when its pod is gone altogether."""
+    """A rank whose work is over. ``teller`` is the pod whose end tells of it, its own as a rule; None if it is gone."""
 
     rank: int
     pod: str
     end: End
-    uid: str = ""
+    teller: Pod | None = None
     node: str = ""
 
 
-def casualty(pod: Pod, end: End) -> Casualty:
-    return Casualty(rank=pod.rank, pod=pod.name, uid=pod.uid, node=pod.node, end=end)
+def casualty_of(teller: Pod, end: End, pods: Iterable[Pod]) -> Casualty:
+    """Of the pod that ended, unless that one names another rank alone, which may not be able to tell by itself."""
+    others = pods if end.reason in _ABOUT_ANOTHER else ()
+    named = next((pod for pod in others if (pod.rank,) == end.ranks), teller)
+    if named is not teller:
+        end = replace(end, container="", exit_code=None)
+    return Casualty(rank=named.rank, pod=named.name, node=named.node, end=end, teller=teller)
 
 
 def located(end: End, pods: Iterable[Pod]) -> End:
@@ -52,7 +61,8 @@ def root_cause(casualties: list[Casualty], *, survivors: bool, now: datetime) ->
     better = [c for c in casualties if c.end.reason not in _CONSEQUENCES and c.end.time <= believed]
     if better:
         return min(better, key=_moment)
-    return believed if survivors and now < believed else first
+    wait = survivors and now < believed and first.end.reason not in _LATE
+    return believed if wait else first
 
 
 def _moment(one: Casualty) -> tuple[datetime, bool, int]:

@@ -19,8 +19,8 @@ from hunyuan_operator.api.reasons import FailureReason
 from hunyuan_operator.api.times import format_time
 from hunyuan_operator.observe.end import End
 from hunyuan_operator.observe.pod import Pod, Stage
-from hunyuan_operator.plan.cause import Casualty, casualty, located, root_cause
-from hunyuan_operator.plan.restarts import begin, earliest_start, end_by_failure, end_by_intent
+from hunyuan_operator.plan.cause import Casualty, casualty_of, located, root_cause
+from hunyuan_operator.plan.restarts import DISRUPTIONS, begin, earliest_start, end_by_failure, end_by_intent
 
 OVERDUE = timedelta(seconds=30)
 """How long after its deadline a pod that is being deleted is waited for. Only a lost node's pods take longer."""
@@ -48,6 +48,8 @@ class GroupPlan:
     pods: tuple[Pod, ...] = ()
     create: tuple[int, ...] = ()
     delete: tuple[Pod, ...] = ()
+    drain: bool = True
+    """Whether requests may still be answered by the pods that are deleted."""
     culprit: Casualty | None = None
     look_again: datetime | None = None
 
@@ -80,7 +82,7 @@ def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: d
     outdated = order.revision is not None and memory.revision != order.revision
     if not order.wanted:
         return _end(end_by_intent(memory, now), pods, order)
-    fallen = [casualty(pod, pod.end) for pod in current if pod.end] + _missing(memory, current, order, now)
+    fallen = [casualty_of(pod, pod.end, current) for pod in current if pod.end] + _missing(memory, current, order, now)
     verdict = root_cause(fallen, survivors=any(pod.end is None for pod in current), now=now)
     if isinstance(verdict, Casualty):
         verdict = replace(verdict, end=located(verdict.end, current))
@@ -120,6 +122,7 @@ def _follow_up(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: da
 
 def _end(memory: GroupStatus, pods: tuple[Pod, ...], order: Order) -> GroupPlan:
     return GroupPlan(
+        drain=not memory.reason or memory.reason in DISRUPTIONS - {FailureReason.NODE_LOST},
         memory=memory,
         wanted=order.wanted,
         pods=_current(memory, pods),

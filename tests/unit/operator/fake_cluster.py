@@ -241,13 +241,14 @@ class FakeCluster:
         message: str = "",
         *,
         ago: float = 0,
+        ranks: tuple[int, ...] = (),
         container: str = "runtime",
         **terminated: Any,
     ) -> None:
         """The container ended, by a cause of the runtime's or by another exit code."""
         text, code = message, cause if isinstance(cause, int) else cause.exit_code
         if isinstance(cause, Cause):
-            text = TerminationMessage.of(RuntimeFailure(cause, message), rank=int(name[-1])).model_dump_json()
+            text = TerminationMessage.of(RuntimeFailure(cause, message, ranks), rank=int(name[-1])).model_dump_json()
         finished = format_time(self.now - timedelta(seconds=ago))
         state = {"exitCode": code, "message": text, "reason": "Error", "finishedAt": finished} | terminated
         pod = self.pod(name)

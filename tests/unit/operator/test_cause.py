@@ -4,15 +4,28 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hunyuan_operator.observe.end import End
-from hunyuan_operator.plan.cause import GRACE, Casualty, root_cause
+from hunyuan_operator.observe.pod import Pod
+from hunyuan_operator.plan.cause import GRACE, Casualty, casualty_of, root_cause
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def casualty(rank: int, reason: str, at: float) -> Casualty:
-    return Casualty(
-        rank=rank, pod=f"rank-{rank}", end=End(time=NOON + timedelta(seconds=at), reason=reason, message="")
+    return Casualty(rank=rank, pod=f"rank-{rank}", end=end(reason, at))
+
+
+def end(reason: str, at: float = 0, ranks: tuple[int, ...] = ()) -> End:
+    return End(
+        time=NOON + timedelta(seconds=at), reason=reason, message="", container="runtime", exit_code=7, ranks=ranks
     )
+
+
+def pod(rank: int) -> Pod:
+    name, uid, node = (f"{kind}-{rank}" for kind in ("rank", "uid", "node"))
+    return Pod(name=name, uid=uid, node=node, rank=rank, group=0, attempt=1, nodes=3, revision="r")
+
+
+PODS = (pod(0), pod(1), pod(2))
 
 
 @pytest.mark.parametrize(
@@ -48,3 +61,30 @@ def test_it_is_believed_at_once_when_nobody_is_left_to_tell_more() -> None:
 
 def test_nobody_fell() -> None:
     assert root_cause([], survivors=True, now=NOON) is None
+
+
+def test_who_waited_for_long_before_it_complained_is_believed_at_once() -> None:
+    alone = [casualty(1, "LeaderLost", 0)]
+    assert root_cause(alone, survivors=True, now=NOON) == alone[0]
+
+
+def test_a_check_that_failed_is_the_end_of_the_pod_that_made_it() -> None:
+    found = casualty_of(PODS[0], end("NetworkFailed", ranks=(1,)), PODS)
+    assert (found.rank, found.end.container) == (0, "runtime")
+
+
+@pytest.mark.parametrize(
+    ("ranks", "named"),
+    [
+        pytest.param((), 0, id="nobody else"),
+        pytest.param((2,), 2, id="a rank that can't tell by itself"),
+        pytest.param((0,), 0, id="itself"),
+        pytest.param((0, 2), 0, id="both ends of a link: neither alone"),
+        pytest.param((9,), 0, id="a rank without a pod"),
+    ],
+)
+def test_an_end_can_name_another_rank(ranks: tuple[int, ...], named: int) -> None:
+    found = casualty_of(PODS[0], end("RankUnreachable", ranks=ranks), PODS)
+    assert (found.rank, found.pod, found.node) == (named, f"rank-{named}", f"node-{named}")
+    assert found.teller == PODS[0]
+    assert (found.end.container, found.end.exit_code) == (("runtime", 7) if named == 0 else ("", None))

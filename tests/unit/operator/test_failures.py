@@ -42,6 +42,48 @@ async def test_one_ranks_end_ends_the_whole_group_and_its_cause_stays_in_status(
     assert f"pod {WORKER} on node node-1, exit code 75" in cluster.events[0].note
 
 
+async def test_a_rank_that_cannot_tell_is_named_by_another(cluster: FakeCluster) -> None:
+    cluster.end(LEADER, Cause.RankUnreachable, "rank 1 has not answered for 4 s", ranks=(1,))
+    await cluster.settle()
+    failure = cluster.resource["status"]["lastFailure"]
+    assert (failure["reason"], failure["pod"], failure["node"]) == ("RankUnreachable", WORKER, "node-1")
+    assert failure["message"] == f"rank 1 has not answered for 4 s ({WORKER} is on node-1)"
+    assert "exitCode" not in failure, "its own container has not ended"
+    assert failure["log"] == f"last words of {LEADER}/runtime\n", "whose node can be reached"
+    assert cluster.condition("Ready") == ("False", "BackOff")
+
+
+async def test_a_lost_leader_is_named_at_once(cluster: FakeCluster) -> None:
+    cluster.end(WORKER, Cause.LeaderLost, "no answer for 6 s", ranks=(0,))
+    await cluster.settle()
+    assert cluster.status.last_failure is not None
+    assert (cluster.status.last_failure.pod, cluster.status.last_failure.node) == (LEADER, "node-0")
+
+
+@pytest.mark.parametrize(
+    ("cause", "grace"),
+    [
+        pytest.param(Cause.WorkerDied, 30, id="nothing to wait for: it can't answer any more"),
+        pytest.param(None, None, id="someone deleted a pod: what runs may end"),
+    ],
+)
+async def test_a_group_that_can_still_answer_gets_the_time_for_it(
+    cluster: FakeCluster, cause: Cause | None, grace: int | None
+) -> None:
+    asked: list[object] = []
+    cluster.refuse = lambda verb, manifest: (
+        asked.append(manifest["metadata"].get("deletionGracePeriodSeconds")) if verb == "delete" else None
+    )
+    if cause:
+        cluster.end(WORKER, cause)
+    else:
+        await cluster.delete(cluster.pod(WORKER))
+        asked.clear()
+    await cluster.settle()
+    assert asked
+    assert set(asked) == {grace}
+
+
 async def test_the_next_attempt_waits_for_the_back_off(cluster: FakeCluster) -> None:
     cluster.end(WORKER, 1)
     await cluster.settle()

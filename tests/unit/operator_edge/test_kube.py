@@ -166,6 +166,13 @@ async def test_delete_means_this_very_object(answer: tuple[int, Any], left: list
     assert b.server.seen[0].body["preconditions"] == {"uid": "uid-p"}
 
 
+async def test_a_delete_can_shorten_the_grace() -> None:
+    async with bench((404, {"message": "not found"})) as b:
+        metadata = {"namespace": "demo", "name": "p", "uid": "uid-p", "deletionGracePeriodSeconds": 30}
+        await b.cluster.delete({"kind": "Pod", "metadata": metadata})
+    assert b.server.seen[0].body["gracePeriodSeconds"] == 30
+
+
 async def test_a_delete_that_failed_raises() -> None:
     async with bench((503, "busy")) as b:
         with pytest.raises(Unavailable):

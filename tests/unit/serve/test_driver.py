@@ -28,10 +28,12 @@ def dead(class_name: str, reason: Any, node: str = "node-b") -> dict[str, Any]:
 
 @pytest.fixture
 def die(monkeypatch: pytest.MonkeyPatch) -> Any:
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         {"NodeID": "node-a", "Resources": {"hunyuan-rank-0": 1.0}},
         {"NodeID": "node-b", "Resources": {"hunyuan-rank-1": 1.0, "GPU": 8.0}},
     ]
+    for number, node in enumerate(nodes):
+        node |= {"Alive": True, "NodeManagerAddress": f"10.0.0.{number}"}
     monkeypatch.setattr("ray.nodes", lambda: nodes)
 
     def die(*actors: dict[str, Any]) -> None:
@@ -106,3 +108,41 @@ def test_the_replica_is_held_on_the_leaders_node_and_every_gpu_gets_a_bundle(
     assert [bundle["GPU"] for bundle in (first, *others)] == [1, 1, 1, 1]
     assert "node:__internal_head__" in first
     assert not any("node:__internal_head__" in bundle for bundle in others)
+
+
+def test_every_rank_has_an_address(die: Any) -> None:
+    assert driver.addresses() == {0: "10.0.0.0", 1: "10.0.0.1"}
+
+
+class PlayedReplica:
+    """Its drain takes ``left`` looks."""
+
+    def __init__(self, left: int) -> None:
+        self.left, self.asked = left, 0
+        self.drain = self
+
+    def remote(self) -> "PlayedReplica":
+        self.asked += 1
+        return self
+
+    def result(self, timeout_s: float) -> None:
+        self.left -= 1
+        if self.left >= 0:
+            raise TimeoutError
+
+
+def test_a_drain_is_asked_for_once_and_told_once_when_the_last_request_is_out() -> None:
+    told: list[Report] = []
+    replica: Any = PlayedReplica(left=2)
+    writer: Any = type("Writer", (), {"write": lambda _, report: told.append(report)})()
+    drain = driver.Drain(replica, writer)
+    drain.proceed()
+    assert replica.asked == 0
+    drain.ask()
+    drain.proceed()
+    drain.proceed()
+    assert told == []
+    for _ in range(3):
+        drain.proceed()
+    assert told == [Report(event="drained")]
+    assert replica.asked == 1

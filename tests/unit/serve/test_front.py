@@ -73,6 +73,25 @@ async def test_a_closing_door_lets_out_what_it_let_in(
     await asyncio.wait_for(closing, 5)
 
 
+async def test_a_door_that_is_about_to_close_sends_its_clients_elsewhere(
+    listener: socket.socket, url: str, client: aiohttp.ClientSession
+) -> None:
+    """A client that keeps its connection would come back by it, whatever the Service says."""
+    engine = Engine()
+    engine.go_on.set()
+    door = Door(engine.app, listener)
+    await door.open()
+    async with client.post(f"{url}/v1/completions") as answer:
+        assert "Connection" not in answer.headers
+    door.send_away()
+    async with asyncio.timeout(10):
+        while answer.headers.get("Connection") != "close":
+            async with client.post(f"{url}/v1/completions") as answer:
+                assert await answer.read() == b"first last"
+            await asyncio.sleep(0.1)
+    await asyncio.wait_for(door.close(), 5)
+
+
 async def test_what_a_text_generator_lacks_is_refused_in_the_clients_own_form(
     listener: socket.socket, url: str, client: aiohttp.ClientSession
 ) -> None:
