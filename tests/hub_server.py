@@ -52,7 +52,7 @@ class HubServer:
     def __enter__(self) -> "HubServer":
         self._server = ThreadingHTTPServer((self.host, self.port), self._handler())
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
