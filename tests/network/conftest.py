@@ -58,6 +58,12 @@ class Pods:
     def inside(self, rank: int, *command: str) -> None:
         subprocess.run(["ip", "netns", "exec", self.networks[rank][0], *command], check=True)
 
+    def publish(self, **more: str) -> None:
+        """Let the pods know the records, these too; also while they run."""
+        hosts = "".join(f"{address} {name}\n" for name, address in (self.records | more).items())
+        for namespace, _ in self.networks:
+            (NETNS / namespace / "hosts").write_text(hosts)
+
     def preflight(self, *, join_timeout_seconds: int = 60, **network: Any) -> list[Ended]:
         """Run all ranks until one fails, or all have ended well; the rest is ended then, as the operator does it."""
         self._write(join_timeout_seconds, NetworkConfig(**network))
@@ -90,12 +96,11 @@ class Pods:
         )  # fmt: skip
         (self.folder / "config.json").write_text(config.model_dump_json())
         (self.folder / "token").write_text("a secret\n")
-        hosts = "".join(f"{address} {name}\n" for name, address in self.records.items())
         for rank, (namespace, _) in enumerate(self.networks):
             self._log(rank).write_text("")
             (NETNS / namespace).mkdir(parents=True, exist_ok=True)
-            (NETNS / namespace / "hosts").write_text(hosts)
             (NETNS / namespace / "nsswitch.conf").write_text("hosts: files\n")
+        self.publish()
 
     def _start(self, rank: int) -> subprocess.Popen[bytes]:
         namespace, address = self.networks[rank]

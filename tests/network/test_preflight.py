@@ -2,12 +2,15 @@
 
 import os
 import resource
+import socket
+import threading
 import time
 
 import pytest
 
 from hunyuan_runtime.config import Port
 from hunyuan_runtime.preflight.links import PATIENCE
+from hunyuan_runtime.preflight.messages import Hello, Seat
 from hunyuan_runtime.termination import Cause, TerminationMessage
 from tests.network.conftest import Ended, Pods
 from tests.wire import DEVICE, inside, wire
@@ -53,6 +56,38 @@ def test_every_pair_of_three_is_measured(three_pods: Pods) -> None:
 def test_the_ports_are_free_for_the_runtime_afterwards(pods: Pods) -> None:
     pods.preflight()
     assert [end.code for end in pods.preflight()] == [0, 0]
+
+
+def test_strangers_who_reach_the_port_are_not_listened_to(pods: Pods) -> None:
+    seat = Seat(
+        rank=1, pod="pod-1", node="", host="", pod_ip="10.9.9.9", interface="eth0", address="10.9.9.9", data_port=1
+    )
+    said = [b"GET / HTTP/1.1\r\n\r\n", f"{Hello(secret='a guess', seat=seat).model_dump_json()}\n".encode()]
+    done, heard = threading.Event(), 0
+    leader = {"pod-0.pods": pods.records.pop("pod-0.pods")}  # the worker finds it when strangers have spoken
+
+    def bother() -> None:
+        nonlocal heard
+        while not done.wait(0.02):
+            try:
+                with socket.create_connection((pods.address(0), Port.PREFLIGHT.value), timeout=1) as connection:
+                    connection.sendall(said[heard % 2])
+                    connection.recv(1)
+                    heard += 1
+                    if heard == 2:
+                        pods.publish(**leader)
+            except OSError:
+                continue  # not there yet, or no more
+
+    stranger = threading.Thread(target=bother)
+    stranger.start()
+    try:
+        ends = pods.preflight()
+    finally:
+        done.set()
+        stranger.join()
+    assert [end.code for end in ends] == [0, 0]
+    assert heard >= 2
 
 
 def test_a_named_interface_carries_what_is_measured(pods: Pods) -> None:
