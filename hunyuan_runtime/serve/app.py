@@ -68,6 +68,9 @@ class Engine:
             build_async_engine_client_from_engine_args,
         )
         from vllm.entrypoints.launchers.app import build_app  # noqa: PLC0415 - likewise
+        from vllm.utils.system_utils import set_ulimit  # noqa: PLC0415 - likewise
+
+        set_ulimit()  # thousands of streams are thousands of files
 
         # The context is never left: the engine lives as long as the process.
         self._context = build_async_engine_client_from_engine_args(engine_arguments_of(args))
