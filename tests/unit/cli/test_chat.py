@@ -93,6 +93,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_conversation(
 ) -> None:
     endpoint.hangs_at = 2
     ask_by_keyboard(monkeypatch, "first", "second")
+    main_thread = threading.get_ident()
 
     def press() -> None:
         for _ in range(2):
@@ -100,7 +101,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_conversation(
             endpoint.hanging.clear()
             written.wait(10)
             written.clear()
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(main_thread, signal.SIGINT)  # to the thread that waits, not to any one
 
     written = threading.Event()
     write = chat_module._write

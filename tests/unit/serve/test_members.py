@@ -250,8 +250,12 @@ def test_a_leader_that_is_silent_for_a_moment_is_not_lost(status: StatusServer) 
     assert end.cause is Cause.RayFailed
 
 
-def test_a_head_that_cannot_be_reached_is_named_with_the_time_that_was_given(status: StatusServer) -> None:
-    """Nothing listens on Ray's port of the loopback here."""
+def test_a_head_that_cannot_be_reached_is_named_with_the_time_that_was_given(
+    status: StatusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        unused = closed.getsockname()[1]
+    monkeypatch.setattr("hunyuan_runtime.serve.worker.Port", type("Port", (), {"RAY_GCS": unused}))
     member = worker(status, PlayedRay(), SERVING, join_timeout_seconds=1)
     with pytest.raises(RuntimeFailure, match=r"127\.0\.0\.1:6379 couldn't be reached within 1 s") as end:
         member._join()
