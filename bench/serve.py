@@ -15,7 +15,9 @@ For a closed or an open loop on any endpoint there is ``hunyuan bench``, which i
 
 import asyncio
 import json
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -198,6 +200,7 @@ def main(  # noqa: PLR0913 - one parameter an option
     as_json: bool,
 ) -> None:
     """Measure the front door against bare vLLM on this machine, both in this run."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers end with the bench, however that ends
     with tempfile.TemporaryDirectory(prefix="hy-") as scratch:
         folder = Path(scratch)
         logs = logs or folder
