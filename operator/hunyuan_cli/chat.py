@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,12 +64,28 @@ def talk(runner: asyncio.Runner, endpoint: "Endpoint", conversation: Conversatio
         if not question:
             continue
         try:
-            runner.run(conversation.ask(endpoint, question, _write))
-        except KeyboardInterrupt:
-            click.echo(" [stopped]", err=True)
+            if not runner.run(_finished(conversation.ask(endpoint, question, _write))):
+                click.echo(" [stopped]", err=True)
         except EndpointError as error:
             click.echo(f"hunyuan: {error}", err=True)
         click.echo()
+
+
+async def _finished(answering: Coroutine[Any, Any, str]) -> bool:
+    """Whether the answer came to its end; False when Ctrl-C cut it short.
+
+    The loop's own handler is woken by every signal. Python's is not, if the signal comes just before the loop goes to
+    sleep: the answer would go on until its next word.
+    """
+    task, loop = asyncio.ensure_future(answering), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return False
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+    return True
 
 
 def _write(text: str) -> None:
