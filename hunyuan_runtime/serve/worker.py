@@ -32,6 +32,14 @@ class Patience:
     drained: float = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """How seconds go by."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
 @dataclass(kw_only=True)
 class Worker:
     """The state of one rank above 0."""
@@ -44,9 +52,13 @@ class Worker:
     ask: Callable[[str], RuntimeStatus | None]
     patience: Patience = field(default_factory=Patience)
     stopped: StoppedProcesses = field(default_factory=StoppedProcesses)
-    began: float = field(default_factory=time.monotonic)
+    clock: Clock = field(default_factory=Clock)
+    began: float = field(init=False)
     leader: str = ""
     """Its address, once reached: what the cluster's DNS does afterwards is no matter of life and death."""
+
+    def __post_init__(self) -> None:
+        self.began = self.clock.now()
 
     def run(self) -> NoReturn:
         """Check, join, stay.
@@ -84,7 +96,7 @@ class Worker:
                     raise self._unreachable(error) from error
                 if isinstance(error, RuntimeFailure):
                     self.ray_node.clear()
-                time.sleep(wait)
+                self.clock.sleep(wait)
                 wait = min(2 * wait, self.patience.longest_wait)
             else:
                 return
@@ -95,7 +107,7 @@ class Worker:
             self.leader = connection.getpeername()[0]
 
     def _time_left(self) -> float:
-        return self.config.join_timeout_seconds - (time.monotonic() - self.began)
+        return self.config.join_timeout_seconds - (self.clock.now() - self.began)
 
     def _unreachable(self, error: Exception) -> RuntimeFailure:
         if isinstance(error, RuntimeFailure):
@@ -107,19 +119,19 @@ class Worker:
 
     def _stay(self, silence: float | None = None) -> NoReturn:
         """``silence`` of the leader is the end; by default that depends on what it does."""
-        heard, limit = time.monotonic(), silence or self.patience.lost_starting
+        heard, limit = self.clock.now(), silence or self.patience.lost_starting
         while True:
-            time.sleep(self.patience.poll)
+            self.clock.sleep(self.patience.poll)
             self.children.reap_orphans()
             self.ray_node.check()
-            self.status.update(suspect=self.stopped.look(time.monotonic()))
+            self.status.update(suspect=self.stopped.look(self.clock.now()))
             leader = self.ask(self.leader)
             if leader is not None:
-                heard = time.monotonic()
+                heard = self.clock.now()
                 self._check_blame(leader)
                 serving = leader.phase is Phase.SERVING
                 limit = silence or (self.patience.lost_serving if serving else self.patience.lost_starting)
-            elif time.monotonic() > heard + limit:
+            elif self.clock.now() > heard + limit:
                 raise RuntimeFailure(
                     Cause.LeaderLost, f"{self.node.rank.leader} hasn't answered for {limit:g} s", ranks=(0,)
                 )
