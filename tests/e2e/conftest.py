@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import cluster as testbed
 from tests import stack
+from tests.e2e.tiny import EXAMPLE, NAME, START
 from tests.stack import DEMO_NAMESPACE, Images
 
 
@@ -34,6 +36,13 @@ def models(cluster: testbed.Cluster) -> Path:
     stack.provide_host_volume(cluster, cluster.models, DEMO_NAMESPACE)
     stack.provide_tiny_model(cluster, DEMO_NAMESPACE)
     return cluster.models
+
+
+@pytest.fixture(scope="module")
+def ready(cluster: testbed.Cluster, models: object) -> dict[str, Any]:
+    """The tiny deployment, ready. Modules share its group: the second finds it running."""
+    stack.apply_file(cluster, EXAMPLE, DEMO_NAMESPACE)
+    return stack.wait_condition(cluster, NAME, DEMO_NAMESPACE, ("Ready", "True"), timeout=START)
 
 
 @pytest.hookimpl(wrapper=True)
