@@ -38,7 +38,7 @@ def ensure(progress: Callable[[str], None]) -> str:
         root, context = Path(folder) / "root", Path(folder) / "context"
         context.mkdir()
         targets = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Identifier: Packages")
-        run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), mirror(targets))
+        run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), *mirror(targets))
         left_out = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
         run("tar", "--create", "--numeric-owner", *left_out, f"--file={context}/root.tar", f"--directory={root}", ".")
         (context / "Dockerfile").write_text(_DOCKERFILE)
@@ -47,7 +47,7 @@ def ensure(progress: Callable[[str], None]) -> str:
     return name
 
 
-def mirror(index_targets: str) -> str:
-    """Where this machine's apt gets the suite from, from lines of "site release"; Debian's own where it doesn't say."""
+def mirror(index_targets: str) -> list[str]:
+    """Where this machine's apt gets the suite from, from lines of "site release"; empty leaves it to debootstrap."""
     sites = (line.split() for line in index_targets.splitlines())
-    return next((site for site, release in sites if release == SUITE), "http://deb.debian.org/debian")
+    return [site for site, release in sites if release == SUITE][:1]

@@ -124,10 +124,10 @@ def test_only_other_tags_of_the_same_repositories_are_superseded() -> None:
 class TestMirror:
     def test_debian_comes_from_where_the_machine_gets_it(self) -> None:
         targets = "http://mirror.example/security bookworm-security\nhttp://mirror.example/debian bookworm\n"
-        assert base_image.mirror(targets) == "http://mirror.example/debian"
+        assert base_image.mirror(targets) == ["http://mirror.example/debian"]
 
-    def test_a_machine_of_another_release_takes_debians_own(self) -> None:
-        assert base_image.mirror("http://mirror.example/debian trixie\n") == "http://deb.debian.org/debian"
+    def test_a_machine_of_another_release_leaves_it_to_debootstrap(self) -> None:
+        assert base_image.mirror("http://mirror.example/debian trixie\n") == []
 
 
 class TestWhatANodeCanLose:
