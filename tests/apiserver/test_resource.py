@@ -108,7 +108,7 @@ def test_kubectl_wait_understands_the_conditions(cluster: testbed.Cluster, names
     ("field", "text"),
     [
         ("hyd", "Tencent Hunyuan-Large served over several GPU nodes behind one OpenAI API"),
-        ("hyd.spec.model", "exactly one of pvc and image"),
+        ("hyd.spec.model", "exactly one of pvc, image"),
         ("hyd.spec.quantization", "ENUM: bf16 int8 fp8"),
         ("hyd.spec.engine.extraArgs.model", "Not allowed here: is set by spec.model."),
         ("hyd.status.groupStatuses.retryAt", "Earliest start of the next attempt"),
