@@ -78,7 +78,8 @@ class HubServer:
         path = request.path.partition("?")[0]
         self.requests.append(path)
         if self.log:
-            print(path, flush=True)
+            sys.stdout.write(f"{path}\n")  # in one piece: print() would write the line's end apart
+            sys.stdout.flush()
         fault = self.faults[path].pop(0) if self.faults[path] else Fault()
         elsewhere = path.startswith("/elsewhere/")
         sent_token = request.headers.get("Authorization") or ""
