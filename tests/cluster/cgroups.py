@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -50,22 +52,24 @@ def kill(name: str, patience: float = 20) -> None:
 
 def processes(name: str) -> set[int]:
     pids: set[int] = set()
-    for root, _ in _mounted():
-        for file in (root / name).rglob("cgroup.procs"):
-            try:
-                pids.update(int(pid) for pid in file.read_text().split())
-            except (FileNotFoundError, OSError):
-                continue  # a pod's cgroup that went meanwhile
+    for folder in _folders(name):
+        with suppress(OSError):  # a pod's cgroup that went meanwhile
+            pids.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
     return pids
 
 
 def remove(name: str) -> None:
     """Remove the empty cgroup and all below it, the deepest first."""
+    for folder in _folders(name):
+        with suppress(FileNotFoundError):
+            folder.rmdir()
+
+
+def _folders(name: str) -> Iterator[Path]:
+    """The cgroup and all below it in every hierarchy, the deepest first; ``os.walk`` passes over what goes meanwhile."""
     for root, _ in _mounted():
-        folders = [path for path in (root / name).rglob("*") if path.is_dir()]
-        for folder in [*sorted(folders, key=lambda path: -len(path.parts)), root / name]:
-            if folder.is_dir():
-                folder.rmdir()
+        for folder, _, _ in os.walk(root / name, topdown=False):
+            yield Path(folder)
 
 
 def _mounted() -> list[tuple[Path, bool]]:
