@@ -66,7 +66,7 @@ def remove(name: str) -> None:
 
 
 def _folders(name: str) -> Iterator[Path]:
-    """The cgroup and all below it, the deepest first, in every hierarchy; ``os.walk`` passes over what goes meanwhile."""
+    """The cgroup and all below it, the deepest first, in every hierarchy; os.walk passes over what goes meanwhile."""
     for root, _ in _mounted():
         for folder, _, _ in os.walk(root / name, topdown=False):
             yield Path(folder)
