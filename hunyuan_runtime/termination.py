@@ -21,7 +21,7 @@ MESSAGE_LIMIT = 4096
 class Cause(Enum):
     """``(exit code, a retry can help, meaning)``; the name in CamelCase is the reason in conditions and Events."""
 
-    ConfigInvalid = (64, False, "The engine refuses an option. Correct spec.engine.")
+    ConfigInvalid = (64, False, "An option can't be used; the message names it. Correct the spec.")
     ModelNotFound = (65, False, "The volume has no checkpoint at the path. Correct spec.model, or fill the volume.")
     CheckpointInvalid = (66, False, "A file of the checkpoint is damaged or foreign; the message names it.")
     TokenizerInvalid = (67, False, "The tokenizer can't be read; the message names the file.")
@@ -44,6 +44,14 @@ class Cause(Enum):
     NetworkFailed = (80, True, "A rank can't find or reach another; the message names pods, nodes and interface.")
     NetworkSlow = (81, True, "A link between ranks is too slow; the message names it and has the numbers.")
     NetworkDeviceMissing = (82, True, "A pod lacks the network interface or RDMA device that spec.network asks for.")
+    DataNotFound = (85, False, "The volume has no training or evaluation file at the path. Correct spec.data.")
+    DataInvalid = (86, False, "Lines of the training file can't be used; the message names them and what is wrong.")
+    ModelUnsupported = (87, False, "The base model isn't of an architecture that can be tuned; the message names it.")
+    SpaceInsufficient = (88, False, "A volume lacks the room for what will be written; the message has the numbers.")
+    SaveFailed = (89, True, "A checkpoint or a result could not be written; the message has the system's error.")
+    RankLost = (90, True, "A rank lost the others: a consequence, if another pod's end was seen too.")
+    LossNotFinite = (91, False, "The loss became NaN or infinite; the message has step, rate and gradient norm.")
+    GpuMemoryExhausted = (92, False, "A GPU's memory is too small for the step; the message says what would lower it.")
     Unexpected = (76, True, "A defect of the runtime; its log has the traceback. Please report it.")
 
     @property
