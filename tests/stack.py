@@ -82,9 +82,9 @@ def apply_file(cluster: Cluster, path: Path, namespace: str) -> str:
     return cluster.kubectl("-n", namespace, "apply", "-f", str(path))
 
 
-def provide_host_volume(cluster: Cluster, folder: Path, namespace: str) -> None:
-    """A volume of the test bed for a namespace's claim ``models``: a folder of this machine, the same on every node."""
-    name = f"models-{namespace}"
+def provide_host_volume(cluster: Cluster, folder: Path, namespace: str, claim: str = "models") -> None:
+    """A volume of the test bed for a namespace's claim: a folder of this machine, the same on every node."""
+    name = f"{claim}-{namespace}"
     phase = cluster.kubectl("get", "pv", name, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
     if phase in ("Released", "Failed"):  # its claim went with an earlier namespace, and it would never bind again
         cluster.kubectl("delete", "pv", name)
@@ -93,7 +93,7 @@ def provide_host_volume(cluster: Cluster, folder: Path, namespace: str) -> None:
         "capacity": {"storage": "10Gi"},
         "accessModes": ["ReadWriteMany"],
         "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": "models"},
+        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claim},
         "hostPath": {"path": str(folder)},
     }
     apply(cluster, {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})

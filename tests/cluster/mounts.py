@@ -1,10 +1,11 @@
-"""Mount points, and a folder in which namespaces can be kept."""
+"""Mount points: a folder in which namespaces can be kept, and a small disk."""
 
 from pathlib import Path
 
-from tests.cluster.paths import NAMESPACES
+from tests.cluster.paths import NAMESPACES, SMALL_VOLUME
 from tests.cluster.shell import run
 
+_SMALL = "256m"
 
 def is_mounted(path: Path) -> bool:
     return str(path) in mount_points(Path("/proc/self/mountinfo").read_text())
@@ -25,3 +26,15 @@ def ensure_namespace_folder() -> None:
 def remove_namespace_folder() -> None:
     if is_mounted(NAMESPACES):
         run("umount", str(NAMESPACES))
+
+
+def ensure_small_volume() -> None:
+    """Before the nodes' mount namespaces are made: later mounts don't reach them."""
+    SMALL_VOLUME.mkdir(parents=True, exist_ok=True)
+    if not is_mounted(SMALL_VOLUME):
+        run("mount", "-t", "tmpfs", "-o", f"size={_SMALL},mode=1777", "tmpfs", str(SMALL_VOLUME))
+
+
+def remove_small_volume() -> None:
+    if is_mounted(SMALL_VOLUME):
+        run("umount", str(SMALL_VOLUME))

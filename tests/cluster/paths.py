@@ -13,6 +13,8 @@ MODELS = CACHE / "models"
 
 STATE = Path("/var/lib/hunyuan-testbed")
 LOGS = STATE / "log"
+SMALL_VOLUME = STATE / "small-volume"
+"""A folder for all nodes as MODELS is, but on a disk of its own that a test can fill up."""
 PKI = STATE / "pki"
 NAMESPACES = STATE / "namespaces"
 KUBECONFIGS = STATE / "kubeconfigs"

@@ -23,7 +23,7 @@ from tests.cluster import (
 )
 from tests.cluster.daemons import recorded, stop
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.mounts import remove_namespace_folder
+from tests.cluster.mounts import ensure_small_volume, remove_namespace_folder, remove_small_volume
 from tests.cluster.nodes import Node
 from tests.cluster.paths import ADMIN_KUBECONFIG, CACHE, MODELS, STATE
 from tests.cluster.prerequisites import PrerequisitesMissing
@@ -110,6 +110,7 @@ def down(progress: Callable[[str], None] = say) -> None:
         stop(recorded())
         network.remove_bridge()
         remove_namespace_folder()
+        remove_small_volume()
         host.restore()
         shutil.rmtree(STATE)
     progress("the control plane has ended")
@@ -145,6 +146,7 @@ def _start_nodes(nodes: tuple[Node, ...], clients: Kubectl, progress: Callable[[
     assert clients.folder is not None
     fake_nodes.remove(clients)
     MODELS.mkdir(parents=True, exist_ok=True)
+    ensure_small_volume()
     for node in nodes:
         node_start.prepare(node, clients.folder)
     network.route(node for node in NODES if node.network.exists())
