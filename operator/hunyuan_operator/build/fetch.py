@@ -6,7 +6,8 @@ It alone may write to the cache and sees the hub's token; the runtime beside it 
 from hunyuan_operator.api.names import FETCH
 from hunyuan_operator.api.sources import HuggingFaceSource
 from hunyuan_operator.build.metadata import Object
-from hunyuan_runtime.config import CONFIG_PATH, HUB_TOKEN_PATH, MODEL_ROOT, TERMINATION_LOG, HubSource
+from hunyuan_operator.build.restricted import confinement
+from hunyuan_runtime.config import CONFIG_PATH, HUB_TOKEN_PATH, MODEL_ROOT, HubSource
 
 _TOKEN_VOLUME = "hub-token"  # noqa: S105 - the volume's name
 
@@ -36,13 +37,7 @@ def fetch_container(source: HuggingFaceSource, image: str, pull_policy: str, ran
         "env": [{"name": "HUNYUAN_RANK", "value": str(rank)}],
         # Written pages count until they are on the volume; the kernel takes them back before the limit hurts.
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "terminationMessagePath": str(TERMINATION_LOG),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **confinement(),
         "volumeMounts": mounts,
     }
 

@@ -7,14 +7,13 @@ from hunyuan_operator.api.deployment import HunyuanDeployment, HunyuanDeployment
 from hunyuan_operator.build.fetch import fetch_container, fetch_volumes
 from hunyuan_operator.build.metadata import Object, metadata
 from hunyuan_operator.build.preflight import is_checked, preflight
+from hunyuan_operator.build.restricted import confinement, pod_security
 from hunyuan_operator.plan.topology import Topology
-from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH, TERMINATION_LOG, Port
+from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH, Port
 
 CONTAINER = "runtime"
 DRAIN = 600
 """Seconds that running requests get at most: 10,000 tokens at 20 a second. A rank goes as soon as none runs."""
-USER = 10001
-"""User and group of the runtime image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ def pod(mould: Mould, seat: Seat) -> Object:
         "serviceAccountName": deployment.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _pod_security(),
+        "securityContext": pod_security(),
         "containers": [container],
         "volumes": _volumes(mould),
         # Nodes with GPUs are often tainted by the name of the resource, to keep other pods away.
@@ -61,18 +60,23 @@ def pod(mould: Mould, seat: Seat) -> Object:
             {"key": deployment.spec.gpus.resource_name, "operator": "Exists", "effect": "NoSchedule"},
         ],
     }
-    if hub := deployment.spec.model.hugging_face:
-        policy = deployment.spec.runtime.image_pull_policy
-        spec["initContainers"] = [fetch_container(hub, mould.image, policy, seat.rank)]
     if scheduling.node_selector:
         spec["nodeSelector"] = dict(scheduling.node_selector)
     if scheduling.priority_class_name:
         spec["priorityClassName"] = scheduling.priority_class_name
-    if is_checked(deployment, mould.topology):
-        spec["initContainers"] = [preflight(container), *spec.get("initContainers", [])]
+    if inits := _init_containers(mould, seat, container):
+        spec["initContainers"] = inits
     if mould.topology.nodes > 1:
         spec["affinity"] = _apart(deployment, seat)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(mould, seat, name), "spec": spec}
+
+
+def _init_containers(mould: Mould, seat: Seat, container: Object) -> list[Object]:
+    """In the order in which they run: a network that fails is known before the model is fetched."""
+    spec = mould.deployment.spec
+    checked, hub = is_checked(spec.network, mould.topology.nodes), spec.model.hugging_face
+    check = [preflight(container)] if checked else []
+    return check + ([fetch_container(hub, mould.image, spec.runtime.image_pull_policy, seat.rank)] if hub else [])
 
 
 def _metadata(mould: Mould, seat: Seat, name: str) -> Object:
@@ -86,17 +90,6 @@ def _metadata(mould: Mould, seat: Seat, name: str) -> Object:
         names.REVISION: seat.revision,
     }
     return {**common, "labels": {**common["labels"], **own}, "annotations": {names.NODES: str(mould.topology.nodes)}}
-
-
-def _pod_security() -> Object:
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": USER,
-        "runAsGroup": USER,
-        "fsGroup": USER,
-        "fsGroupChangePolicy": "OnRootMismatch",  # a checkpoint is too large to change owner file by file
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
 
 
 def _apart(deployment: HunyuanDeployment, seat: Seat) -> Object:
@@ -132,13 +125,7 @@ def _container(mould: Mould, seat: Seat) -> Object:
             "requests": {"cpu": runtime.cpu, "memory": runtime.memory, **devices},
             "limits": {"memory": runtime.memory, **devices},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "terminationMessagePath": str(TERMINATION_LOG),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **confinement(),
         "volumeMounts": [
             {"name": "config", "mountPath": str(CONFIG_PATH.parent), "readOnly": True},
             {"name": "ray-token", "mountPath": str(RAY_TOKEN_PATH.parent), "readOnly": True},

@@ -1,16 +1,23 @@
 """The init container that checks the network between the pods of a group."""
 
 from hunyuan_operator.api import names
-from hunyuan_operator.api.deployment import HunyuanDeployment
+from hunyuan_operator.api.deployment import Network
 from hunyuan_operator.build.metadata import Object
-from hunyuan_operator.plan.topology import Topology
 
-_OF_THE_RUNTIME = ("image", "imagePullPolicy", "env", "securityContext", "resources", "terminationMessagePath")
+_OF_THE_RUNTIME = (
+    "image",
+    "imagePullPolicy",
+    "env",
+    "securityContext",
+    "resources",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+)
 _MOUNTS = {"config", "ray-token", "tmp", "shm"}
 
 
-def is_checked(deployment: HunyuanDeployment, topology: Topology) -> bool:
-    return deployment.spec.network.preflight.enabled and topology.nodes > 1
+def is_checked(network: Network, nodes: int) -> bool:
+    return network.preflight.enabled and nodes > 1
 
 
 def preflight(runtime: Object) -> Object:
@@ -22,6 +29,5 @@ def preflight(runtime: Object) -> Object:
         "name": names.PREFLIGHT,
         "command": ["python", "-m", "hunyuan_runtime.preflight"],
         **{key: runtime[key] for key in _OF_THE_RUNTIME},
-        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [mount for mount in runtime["volumeMounts"] if mount["name"] in _MOUNTS],
     }

@@ -2,6 +2,7 @@
 
 from hunyuan_operator.api.deployment import HunyuanDeployment
 from hunyuan_operator.api.reasons import Reason
+from hunyuan_operator.build.preflight import is_checked
 from hunyuan_operator.plan.deployment import DeploymentPlan
 from hunyuan_operator.plan.groups import GroupPlan
 from hunyuan_operator.status.verdict import Verdict, no, unknown, worst, yes
@@ -13,7 +14,7 @@ _FAILURES = {cause.name for cause in (Cause.NetworkFailed, Cause.NetworkSlow, Ca
 
 def network_verified(deployment: HunyuanDeployment, plan: DeploymentPlan) -> Verdict | None:
     """None where nothing is to be checked: one pod a group, or no preflight."""
-    if plan.topology is None or plan.topology.nodes == 1 or not deployment.spec.network.preflight.enabled:
+    if plan.topology is None or not is_checked(deployment.spec.network, plan.topology.nodes):
         return None
     return worst(_of_group(group) for group in plan.wanted) if plan.wanted else no(Reason.PODS_PENDING)
 
