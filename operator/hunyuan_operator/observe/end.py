@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from hunyuan_operator.api.reasons import FailureReason
 from hunyuan_operator.api.times import parse_time
-from hunyuan_operator.observe.manifest import Manifest, condition
+from hunyuan_operator.observe.manifest import Manifest, condition, container_statuses
 from hunyuan_runtime.termination import Cause, TerminationMessage
 
 _DISRUPTIONS = {
@@ -51,9 +51,9 @@ def end_of(pod: Manifest) -> End | None:
 
 def _ended(pod: Manifest) -> list[Manifest]:
     """Statuses of containers that ended for good. An init container that did its work is none of them."""
-    status = pod.get("status", {})
-    inits = [one for one in status.get("initContainerStatuses", []) if _exit_code(one) != 0]
-    return [one for one in (*inits, *status.get("containerStatuses", [])) if _exit_code(one) is not None]
+    inits = pod.get("status", {}).get("initContainerStatuses", [])
+    done = [one for one in inits if _exit_code(one) == 0]
+    return [one for one in container_statuses(pod) if _exit_code(one) is not None and one not in done]
 
 
 def _exit_code(status: Manifest) -> int | None:

@@ -22,6 +22,12 @@ def controller_uid(manifest: Manifest) -> str:
     return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
+def container_statuses(pod: Manifest) -> list[Manifest]:
+    """Of all containers, in the order in which they run."""
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
 def label(manifest: Manifest, name: str) -> str:
     return str(manifest["metadata"].get("labels", {}).get(name, ""))
 

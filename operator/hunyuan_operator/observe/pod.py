@@ -8,7 +8,7 @@ from hunyuan_operator.api import names
 from hunyuan_operator.api.reasons import Reason
 from hunyuan_operator.api.times import parse_time
 from hunyuan_operator.observe.end import End, end_of
-from hunyuan_operator.observe.manifest import Manifest, annotation, condition, is_true, label
+from hunyuan_operator.observe.manifest import Manifest, annotation, condition, container_statuses, is_true, label
 from hunyuan_runtime.config import NetworkReport
 
 _PULL = {
@@ -137,8 +137,7 @@ def _trouble(manifest: Manifest) -> Trouble | None:
     scheduled = condition(manifest, "PodScheduled")
     if scheduled is not None and scheduled.get("reason") == "Unschedulable":
         return Trouble(reason=Reason.UNSCHEDULABLE, message=f"pod {name}: {scheduled.get('message', '')}")
-    status = manifest.get("status", {})
-    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+    for container in container_statuses(manifest):
         waiting = container.get("state", {}).get("waiting") or {}
         told = waiting.get("reason", "")
         if told in _PULL:

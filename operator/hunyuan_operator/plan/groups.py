@@ -55,8 +55,7 @@ class GroupPlan:
 
 
 def plan_group(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime) -> GroupPlan | None:
-    """None when the group is not wanted and nothing is left of it."""
-    memory = recall(memory, pods)
+    """``memory`` is the recalled one. None when the group is not wanted and nothing is left of it."""
     if memory.retry_at or not memory.attempt:
         return _follow_up(memory, pods, order, now)
     return _watch_over(memory, pods, order, now)

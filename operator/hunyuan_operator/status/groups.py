@@ -10,7 +10,7 @@ from hunyuan_operator.plan.groups import GroupPlan, is_ready
 from hunyuan_operator.status.milestones import scheduled, telling_leader, told_by_leader
 from hunyuan_operator.status.problems import is_stalled
 from hunyuan_operator.status.progress import progress_of
-from hunyuan_runtime.config import Phase
+from hunyuan_runtime.config import Phase, RuntimeStatus
 
 
 def group_status(
@@ -22,7 +22,7 @@ def group_status(
     return memory.model_copy(
         update={
             "ready": ready,
-            "state": _state(group, deployment, plan, observed, now),
+            "state": _state(group, deployment, plan, told, now),
             # An attempt that ended keeps the nodes on which it ran.
             "nodes": memory.nodes if memory.retry_at else [pod.node for pod in group.pods if pod.node],
             "ready_at": memory.ready_at or (format_time(now) if ready else ""),
@@ -32,7 +32,11 @@ def group_status(
 
 
 def _state(
-    group: GroupPlan, deployment: HunyuanDeployment, plan: DeploymentPlan, observed: Observed, now: datetime
+    group: GroupPlan,
+    deployment: HunyuanDeployment,
+    plan: DeploymentPlan,
+    told: RuntimeStatus | None,
+    now: datetime,
 ) -> str:
     memory = group.memory
     if is_stalled(group, plan, deployment.spec.restart, now):
@@ -41,5 +45,4 @@ def _state(
         return "BackOff" if memory.reason and group.wanted else "Stopping"
     if not scheduled(group):
         return "Pending"
-    told = told_by_leader(group, observed)
     return (told.phase if told else Phase.STARTING).value
