@@ -13,9 +13,9 @@ _STAGES = Path(__file__).parent / "manifests/fake-nodes.yaml"
 _ANNOTATION = "kwok.x-k8s.io/node"
 
 
-def add(number: int, binaries: Path, kubectl: Kubectl) -> None:
-    """Have ``number`` fake nodes; calling it again with more adds the difference."""
-    documents = [manifest(f"fake{index}") for index in range(number)]
+def add(number: int, binaries: Path, kubectl: Kubectl, pods: int = 110) -> None:
+    """Have ``number`` fake nodes for so many pods each; calling it again with more adds the difference."""
+    documents = [manifest(f"fake{index}", pods) for index in range(number)]
     kubectl.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(documents))
     kwok = daemon(binaries)
     kwok.ensure()
@@ -41,8 +41,15 @@ def remove(kubectl: Kubectl) -> None:
     kubectl.kubectl("delete", "node", "-l", LABEL, "--ignore-not-found")
 
 
-def manifest(name: str) -> dict[str, object]:
-    resources = {"cpu": "64", "memory": "512Gi", "pods": "110", "nvidia.com/gpu": "8"}
+def manifest(name: str, pods: int = 110) -> dict[str, object]:
+    """A node of usual size; one for more pods than usual has GPUs and memory for all of them."""
+    large = pods > 110
+    resources = {
+        "cpu": "4000" if large else "64",
+        "memory": "64Ti" if large else "512Gi",
+        "pods": str(pods),
+        "nvidia.com/gpu": str(pods) if large else "8",
+    }
     return {
         "apiVersion": "v1",
         "kind": "Node",

@@ -7,6 +7,7 @@ from tests.cluster.shell import run
 
 _SMALL = "256m"
 
+
 def is_mounted(path: Path) -> bool:
     return str(path) in mount_points(Path("/proc/self/mountinfo").read_text())
 

@@ -58,15 +58,15 @@ class Cluster:
         """Raises RuntimeError, with the command and its stderr, when it fails."""
         return self.clients.helm(*args)
 
-    def add_fake_nodes(self, number: int) -> None:
-        """Nodes ``fake0`` … with 8 GPUs each, on which any pod "runs" at once, until real ones are asked for.
+    def add_fake_nodes(self, number: int, pods: int = 110) -> None:
+        """Nodes ``fake0`` … on which any pod "runs" at once, until real ones are asked for; see ``fake_nodes``.
 
         Raises:
             RuntimeError: this is a cluster of one's own.
         """
         if self.clients.folder is None:
             raise RuntimeError("fake nodes are made on the test bed only, not with CLUSTER=existing")
-        fake_nodes.add(number, self.clients.folder, self.clients)
+        fake_nodes.add(number, self.clients.folder, self.clients, pods)
 
 
 def say(line: str) -> None:
