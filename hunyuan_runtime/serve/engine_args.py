@@ -1,6 +1,7 @@
 """ServeConfig → vLLM's command line, as strings for vLLM's own parser, so that its checks are the only ones."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -17,9 +18,20 @@ ONLINE_QUANTIZATION: dict[Quantization, str] = {"int8": "int8_per_channel_weight
 
 OWNED = frozenset(
     {
-        "model", "tokenizer", "tokenizer-mode", "served-model-name", "quantization", "max-model-len", "max-num-seqs",
-        "gpu-memory-utilization", "kv-cache-dtype", "tensor-parallel-size", "pipeline-parallel-size",
-        "distributed-executor-backend", "host", "port", "api-key", "trust-remote-code",
+        "model", "tokenizer", "tokenizer-mode", "revision", "tokenizer-revision", "code-revision", "hf-config-path",
+        "hf-token", "served-model-name", "quantization", "max-model-len", "max-num-seqs", "gpu-memory-utilization",
+        "device-memory-utilization", "kv-cache-dtype", "trust-remote-code",
+        "tensor-parallel-size", "pipeline-parallel-size", "prefill-context-parallel-size", "data-parallel-size",
+        "distributed-executor-backend", "nnodes", "node-rank", "master-addr", "master-port", "headless", "device-ids",
+        "worker-cls", "enable-elastic-ep", "elastic-ep-max-dp-size", "data-parallel-rank", "data-parallel-start-rank",
+        "data-parallel-size-local", "data-parallel-address", "data-parallel-rpc-port", "data-parallel-backend",
+        "data-parallel-hybrid-lb", "data-parallel-external-lb", "data-parallel-multi-port-external-lb",
+        "data-parallel-supervisor-port", "dp-supervisor-probe-interval-s", "dp-supervisor-probe-timeout-s",
+        "dp-supervisor-probe-failure-threshold",
+        "host", "port", "uds", "grpc", "grpc-port", "api-server-count", "api-key", "middleware", "ssl-keyfile",
+        "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "ssl-ciphers", "enable-ssl-refresh",
+        "h11-max-incomplete-event-size", "h11-max-header-count",
+        "config", "tool-parser-plugin", "reasoning-parser-plugin",
     }
 )  # fmt: skip
 """Options that come from the other fields or from the runtime; the API refuses them too."""
@@ -44,9 +56,7 @@ def engine_arguments(config: ServeConfig, checkpoint: Checkpoint, device: str) -
             ``QuantizationUnsupported`` for a device that lacks the kernels.
 
     """
-    extra = {name.lstrip("-").replace("_", "-"): value for name, value in config.extra_args.items()}
-    if refused := sorted(OWNED & extra.keys()):
-        raise RuntimeFailure(Cause.ConfigInvalid, f"engine.extraArgs: {refused[0]} is set by the runtime itself")
+    extra = {_option(name): value for name, value in config.extra_args.items()}
     arguments: dict[str, JsonValue] = {
         "model": config.model_path,
         "tokenizer": str(checkpoint.tokenizer),
@@ -64,6 +74,17 @@ def engine_arguments(config: ServeConfig, checkpoint: Checkpoint, device: str) -
     if device == "cpu":
         arguments |= {"enforce-eager": True, "kv-cache-memory-bytes": CPU_KV_CACHE_BYTES}
     return command_line({**arguments, **_quantization(config, checkpoint, device), **extra})
+
+
+def _option(name: str) -> str:
+    """In the parser's spelling; what follows a dot is a key of the option's JSON."""
+    option, *keys = name.lstrip("-").split(".")
+    option = option.replace("_", "-")
+    if not re.fullmatch("[a-z0-9-]+", option) or not all(re.fullmatch(r"[\w-]+\+?", key) for key in keys):
+        raise RuntimeFailure(Cause.ConfigInvalid, f"engine.extraArgs: {name!r} is no option's name")
+    if {option, option.removeprefix("no-")} & OWNED:
+        raise RuntimeFailure(Cause.ConfigInvalid, f"engine.extraArgs: {option} is set by the runtime itself")
+    return ".".join([option, *keys])
 
 
 def _quantization(config: ServeConfig, checkpoint: Checkpoint, device: str) -> Arguments:
@@ -99,4 +120,7 @@ def command_line(arguments: Arguments) -> list[str]:
 
 
 def _texts(items: Sequence[JsonValue]) -> list[str]:
+    for item in items:
+        if isinstance(item, str) and item.startswith("-"):
+            raise RuntimeFailure(Cause.ConfigInvalid, f"engine.extraArgs: {item!r} in a list would be an option itself")
     return [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in items]

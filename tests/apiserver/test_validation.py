@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hunyuan_operator.api.engine_args import OWNED_OPTIONS, spellings
+from hunyuan_operator.api.engine_args import FLAGS, OWNED_OPTIONS, spellings
 from hunyuan_operator.crdgen.deployment import deployment_crd
 
 from tests import cluster as testbed
@@ -91,6 +91,9 @@ ACCEPTED = {
     "vLLM's options": hyd(
         engine={"extraArgs": {"enable-prefix-caching": True, "seed": 7, "hf-overrides": {"a": [1]}, "served": "x"}}
     ),
+    "how the model is read, and what browsers may do": hyd(
+        engine={"extraArgs": {"load-format": "safetensors", "allowed-origins": ["*"], "root-path": "/hunyuan"}}
+    ),
     "an own runtime image": hyd(runtime={"image": "localhost/serve:dev", "imagePullPolicy": "Never"}),
     "no runtime image": hyd(runtime={"image": ""}),
     "node labels": hyd(scheduling={"nodeSelector": {"gpu.example/kind": "H20", "empty": ""}}),
@@ -111,12 +114,10 @@ ACCEPTED = {
 }
 
 OWNED = [
-    (hyd(engine={"extraArgs": {spelling: "x"}}), f"spec.engine.extraArgs.{spelling}", f"{option} is set by {field}")
-    if field
-    else (
-        hyd(engine={"extraArgs": {spelling: option == "trust-remote-code" or "x"}}),
+    (
+        hyd(engine={"extraArgs": {spelling: option in FLAGS or "x"}}),
         f"spec.engine.extraArgs.{spelling}",
-        f"{option} is the runtime's own and can't be set",
+        f"{option} is set by {field}" if field else f"{option} is the runtime's own and can't be set",
     )
     for option, field in OWNED_OPTIONS.items()
     for spelling in spellings(option)

@@ -6,35 +6,56 @@ from pydantic import Field, JsonValue, WithJsonSchema
 
 from hunyuan_operator.api.validation import Rule, rules
 
+_NOBODYS = (
+    "tokenizer-mode", "hf-config-path", "code-revision", "trust-remote-code",
+    # Ray deals the ranks out, and the plan says how many there are.
+    "distributed-executor-backend", "nnodes", "node-rank", "master-addr", "master-port", "headless", "device-ids",
+    "worker-cls", "prefill-context-parallel-size", "enable-elastic-ep", "elastic-ep-max-dp-size",
+    "data-parallel-rank", "data-parallel-start-rank", "data-parallel-size-local", "data-parallel-address",
+    "data-parallel-rpc-port", "data-parallel-backend", "data-parallel-hybrid-lb", "data-parallel-external-lb",
+    "data-parallel-multi-port-external-lb", "data-parallel-supervisor-port", "dp-supervisor-probe-interval-s",
+    "dp-supervisor-probe-timeout-s", "dp-supervisor-probe-failure-threshold",
+    # One front door, whose server is the runtime's: these would do nothing, or open another one beside it.
+    "host", "port", "uds", "grpc", "grpc-port", "api-server-count", "api-key", "middleware", "ssl-keyfile",
+    "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "ssl-ciphers", "enable-ssl-refresh",
+    "h11-max-incomplete-event-size", "h11-max-header-count",
+    # A file of further options, and code from a path, which may be the model's volume.
+    "config", "tool-parser-plugin", "reasoning-parser-plugin",
+)  # fmt: skip
+
 OWNED_OPTIONS: dict[str, str] = {
     "model": "spec.model",
     "tokenizer": "spec.model",
-    "tokenizer-mode": "",
+    "revision": "spec.model",
+    "tokenizer-revision": "spec.model",
     "served-model-name": "spec.model.servedName",
+    "hf-token": "spec.model.huggingFace.tokenSecret",
     "quantization": "spec.quantization",
     "max-model-len": "spec.maxModelLen",
     "max-num-seqs": "spec.engine.maxNumSeqs",
     "gpu-memory-utilization": "spec.engine.gpuMemoryUtilization",
+    "device-memory-utilization": "spec.engine.gpuMemoryUtilization",
     "kv-cache-dtype": "spec.engine.kvCacheDtype",
     "tensor-parallel-size": "spec.parallelism.tensor",
     "pipeline-parallel-size": "spec.parallelism.pipeline",
-    "distributed-executor-backend": "",
-    "host": "",
-    "port": "",
-    "api-key": "",
-    "trust-remote-code": "",
+    "data-parallel-size": "spec.groups",
+    **dict.fromkeys(_NOBODYS, ""),
 }
 """Option (vLLM's name, without dashes in front) → the field that sets it; empty when no field may."""
 
-_TYPES = {"trust-remote-code": "boolean", "host": "string", "api-key": "string"}
+FLAGS = frozenset(
+    {
+        "trust-remote-code", "headless", "grpc", "enable-ssl-refresh", "enable-elastic-ep", "data-parallel-hybrid-lb",
+        "data-parallel-external-lb", "data-parallel-multi-port-external-lb",
+    }
+)  # fmt: skip
+"""Of these, those that take no value."""
 
 
 def _refused(option: str, field: str) -> dict[str, Any]:
-    """Schema of an option that must be absent; without a type (here: any scalar's) CEL would not see it."""
+    """Schema of an option that must be absent; without a type CEL would not see it."""
     message = f"is set by {field}" if field else "is the runtime's own and can't be set"
-    kind: dict[str, Any] = {"x-kubernetes-int-or-string": True}
-    if option in _TYPES:
-        kind = {"type": _TYPES[option]}
+    kind: dict[str, Any] = {"type": "boolean"} if option in FLAGS else {"x-kubernetes-int-or-string": True}
     refusal = Rule(rule="false", message=f"{option} {message}", reason="FieldValueForbidden")
     return {**kind, "description": f"Not allowed here: {message}.", **rules(refusal)}
 

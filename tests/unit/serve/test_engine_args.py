@@ -4,11 +4,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-from hunyuan_operator.api.engine_args import OWNED_OPTIONS
 from pydantic import JsonValue
 
 from hunyuan_runtime.config import ServeConfig
-from hunyuan_runtime.serve.engine_args import OWNED, Checkpoint, command_line, engine_arguments
+from hunyuan_runtime.serve.engine_args import Checkpoint, command_line, engine_arguments
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 PLAIN = Checkpoint(tokenizer=PurePosixPath("/models/large"), quantized=False)
@@ -60,6 +59,13 @@ def test_a_plain_configuration_on_gpus() -> None:
             {"extra_args": {"kv-cache-memory-bytes": 5}}, PLAIN, "cpu", ["--kv-cache-memory-bytes=5"], id="users win"
         ),
         pytest.param({"extra_args": {"max_logprobs": 3}}, PLAIN, "cuda", ["--max-logprobs=3"], id="underscores"),
+        pytest.param(
+            {"extra_args": {"compilation_config.cudagraph_mode": "NONE"}},
+            PLAIN,
+            "cuda",
+            ["--compilation-config.cudagraph_mode=NONE"],
+            id="one key of an option's JSON",
+        ),
     ],
 )
 def test_what_a_field_adds(changes: dict[str, Any], checkpoint: Checkpoint, device: str, expected: list[str]) -> None:
@@ -81,15 +87,40 @@ def test_a_cpu_has_no_kernels_for_quantised_weights(quantization: str) -> None:
     assert refused.value.cause is Cause.QuantizationUnsupported
 
 
-@pytest.mark.parametrize("option", ["trust-remote-code", "trust_remote_code", "--model", "port"])
-def test_an_owned_option_is_refused_by_name(option: str) -> None:
-    with pytest.raises(RuntimeFailure, match=option.lstrip("-").replace("_", "-")) as refused:
-        engine_arguments(config(extra_args={option: "x"}), PLAIN, "cuda")
+@pytest.mark.parametrize(
+    ("written", "option"),
+    [
+        ("trust-remote-code", "trust-remote-code"),
+        ("trust_remote_code", "trust-remote-code"),
+        ("no-trust-remote-code", "no-trust-remote-code"),
+        ("data_parallel-size", "data-parallel-size"),
+        ("--model", "model"),
+        ("model.a", "model"),
+        *((name, name) for name in ("port", "nnodes", "config", "uds", "ssl-keyfile")),
+    ],
+)
+def test_an_owned_option_is_refused_by_name(written: str, option: str) -> None:
+    with pytest.raises(RuntimeFailure, match=f"engine.extraArgs: {option} is set by the runtime itself") as refused:
+        engine_arguments(config(extra_args={written: "x"}), PLAIN, "cuda")
     assert refused.value.cause is Cause.ConfigInvalid
 
 
-def test_the_runtime_refuses_all_that_the_api_refuses() -> None:
-    assert set(OWNED_OPTIONS) <= OWNED
+@pytest.mark.parametrize(
+    ("extra_args", "told"),
+    [
+        ({"port=9": True}, "'port=9' is no option's name"),
+        ({"seed 7 --port": 9}, "'seed 7 --port' is no option's name"),
+        ({"": 1}, "'' is no option's name"),
+        ({"compilation-config.a=1 --port": 9}, "is no option's name"),
+        ({"cudagraph-capture-sizes": [1, "--port=9"]}, "'--port=9' in a list would be an option itself"),
+        ({"cudagraph-capture-sizes": ["-tp=2"]}, "'-tp=2' in a list"),
+    ],
+)
+def test_no_option_hides_in_another(extra_args: dict[str, Any], told: str) -> None:
+    with pytest.raises(RuntimeFailure) as refused:
+        engine_arguments(config(extra_args=extra_args), PLAIN, "cuda")
+    assert refused.value.cause is Cause.ConfigInvalid
+    assert told in str(refused.value)
 
 
 @pytest.mark.parametrize(
