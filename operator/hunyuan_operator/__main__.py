@@ -19,8 +19,8 @@ def main(port: int, liveness_port: int) -> None:
     """Run the operator until SIGTERM.
 
     Credentials come from the pod's service account, or from KUBECONFIG. The environment says the rest:
-    HUNYUAN_RUNTIME_IMAGE, POD_NAMESPACE and POD_NAME are required; WATCH_NAMESPACES, WORKERS, LOG_LEVEL and
-    LOG_FORMAT (text or json) are not.
+    HUNYUAN_RUNTIME_IMAGE, POD_NAMESPACE and POD_NAME are required; HUNYUAN_TRAIN_IMAGE, WATCH_NAMESPACES,
+    WORKERS, LOG_LEVEL and LOG_FORMAT (text or json) are not.
     """
     try:
         settings = Settings.from_env(os.environ)

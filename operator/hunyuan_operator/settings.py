@@ -17,6 +17,8 @@ class Settings:
     """``POD_NAMESPACE``: where the Lease is."""
     identity: str
     """``POD_NAME``: holder of the Lease, and instance that reports Events."""
+    train_image: str = ""
+    """``HUNYUAN_TRAIN_IMAGE``: image of a fine-tune's pods, unless its spec names one."""
     watch_namespaces: tuple[str, ...] = ()
     """``WATCH_NAMESPACES``: separated by commas."""
     workers: int = 4
@@ -36,6 +38,7 @@ class Settings:
         """
         return cls(
             runtime_image=_required(env, "HUNYUAN_RUNTIME_IMAGE"),
+            train_image=env.get("HUNYUAN_TRAIN_IMAGE", "").strip(),
             namespace=_required(env, "POD_NAMESPACE"),
             identity=_required(env, "POD_NAME"),
             watch_namespaces=tuple(name.strip() for name in env.get("WATCH_NAMESPACES", "").split(",") if name.strip()),

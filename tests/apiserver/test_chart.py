@@ -54,13 +54,19 @@ def test_the_operators_pod_is_restricted(cluster: testbed.Cluster, namespace: st
 
 @pytest.mark.parametrize("tag", ["dev", "1.10", "20261124"])
 def test_the_images_are_those_that_were_asked_for(cluster: testbed.Cluster, tag: str) -> None:
-    settings = ("image.repository=registry.example.org/op", f"image.tag={tag}", "imagePullSecrets[0].name=key")
+    settings = (
+        "image.repository=registry.example.org/op",
+        f"image.tag={tag}",
+        "imagePullSecrets[0].name=key",
+        "trainImage=train:1",
+    )
     (deployment,) = of_kind(render(cluster, *settings), "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     assert pod["containers"][0]["image"] == f"registry.example.org/op:{tag}"
     assert pod["imagePullSecrets"] == [{"name": "key"}]
     environment = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
     assert environment["HUNYUAN_RUNTIME_IMAGE"] == "runtime:1"
+    assert environment["HUNYUAN_TRAIN_IMAGE"] == "train:1"
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,18 @@ def test_what_is_optional_has_a_default() -> None:
 
 
 def test_every_variable_is_read() -> None:
-    extra = {"WATCH_NAMESPACES": "a, b,", "WORKERS": "9", "LOG_LEVEL": "debug", "LOG_FORMAT": "JSON"}
+    extra = {
+        "HUNYUAN_TRAIN_IMAGE": "train:1",
+        "WATCH_NAMESPACES": "a, b,",
+        "WORKERS": "9",
+        "LOG_LEVEL": "debug",
+        "LOG_FORMAT": "JSON",
+    }
     assert Settings.from_env({**ENV, **extra}) == Settings(
         runtime_image="serve:1",
         namespace="hunyuan-system",
         identity="op-1",
+        train_image="train:1",
         watch_namespaces=("a", "b"),
         workers=9,
         log_level="DEBUG",
