@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from hunyuan_operator.api.engine_args import FLAGS, OWNED_OPTIONS, spellings
-from hunyuan_operator.crdgen.deployment import deployment_crd
+from hunyuan_operator.crdgen.deployment import DEPLOYMENT
 
 from tests import cluster as testbed
 from tests import stack
@@ -283,7 +283,7 @@ def test_a_field_that_does_not_exist_is_named(cluster: testbed.Cluster, resource
 
 
 def test_every_rule_has_both_examples() -> None:
-    [version] = deployment_crd()["spec"]["versions"]
+    [version] = DEPLOYMENT.crd()["spec"]["versions"]
     rules = set(declared(version["schema"]["openAPIV3Schema"]))
     refused = {
         (field, rule) for _, field, told in REFUSED for at, rule in rules if at == field and rule.startswith(told)
@@ -310,6 +310,6 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
 
 
 def test_the_crd_that_is_tried_out_is_the_one_of_the_models(cluster: testbed.Cluster) -> None:
-    stored = json.loads(cluster.kubectl("get", "crd", deployment_crd()["metadata"]["name"], "-o", "json"))
-    wanted = yaml.safe_load(yaml.safe_dump(deployment_crd()))["spec"]["versions"]
+    stored = json.loads(cluster.kubectl("get", "crd", DEPLOYMENT.crd()["metadata"]["name"], "-o", "json"))
+    wanted = yaml.safe_load(yaml.safe_dump(DEPLOYMENT.crd()))["spec"]["versions"]
     assert stored["spec"]["versions"] == wanted

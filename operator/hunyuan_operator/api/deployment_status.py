@@ -1,38 +1,10 @@
 """The status of a HunyuanDeployment. The CRD has no defaults for it: what is absent was not written."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from hunyuan_operator.api.base import Model
+from hunyuan_operator.api.status import Condition, Failure, RestartMemory
 from hunyuan_operator.api.validation import list_map
-
-
-class Condition(Model):
-    """A metav1.Condition."""
-
-    type: str = Field(description="What it is about; docs/reasons.md lists all")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it is so")
-    reason: str = Field(description="Why, in one CamelCase word; docs/reasons.md lists all")
-    message: str = Field(default="", description="Why, for people")
-    last_transition_time: str = Field(description="When the status last changed")
-    observed_generation: int = Field(default=0, description="Generation of the spec that this is about")
-
-
-class Failure(Model):
-    """The root cause of an attempt's end; stays until the next failure replaces it."""
-
-    time: str = Field(description="When it happened")
-    group: int = Field(description="Index of the group")
-    attempt: int = Field(description="Number of the attempt that ended")
-    pod: str = Field(description="Pod that failed first")
-    container: str = Field(default="", description="Container that failed; empty if the pod failed as a whole")
-    node: str = Field(default="", description="Node of the pod")
-    exit_code: int | None = Field(default=None, description="Exit code of the container")
-    reason: str = Field(description="Cause in one word; docs/reasons.md lists all")
-    message: str = Field(default="", description="What happened, in the words of the runtime or the kubelet")
-    retryable: bool = Field(default=True, description="Whether a retry without a change can help")
-    log: str = Field(default="", description="Last lines of the container's log")
 
 
 class GroupProgress(Model):
@@ -44,28 +16,15 @@ class GroupProgress(Model):
     time: str = Field(description="When these figures were taken")
 
 
-class GroupStatus(Model):
-    """One group.
-
-    attempt, failures, retryAt, revision, reason, message and retryable are the operator's memory of restarts; the rest
-    is observed. A set retryAt means that this attempt has ended, by a failure or by intent, and that whatever happens
-    to its remaining pods is no news.
-    """
+class GroupStatus(RestartMemory):
+    """One group: the operator's memory of its restarts, and what is observed."""
 
     index: int = Field(description="Number of the group, from 0")
-    attempt: int = Field(default=0, description="Number of the attempt, from 1; a restart of the group is a new one")
     ready: bool = Field(default=False, description="Whether the group answers requests")
     state: str = Field(
         default="", description="Pending, Fetching, Starting, Joined, Loading, Serving, BackOff, Stalled, Stopping"
     )
     nodes: list[str] = Field(default_factory=list, description="Nodes of the pods, by rank")
-    failures: list[str] = Field(default_factory=list, description="Times of the failures inside the restart window")
-    retry_at: str = Field(default="", description="Earliest start of the next attempt; empty while this one lasts")
-    revision: str = Field(default="", description="Revision of the attempt's pods")
-    reason: str = Field(default="", description="Why the attempt ended, if it failed")
-    message: str = Field(default="", description="What happened then")
-    retryable: bool = Field(default=True, description="Whether a retry without a change can help")
-    started_at: str = Field(default="", description="When the attempt's pods were created")
     ready_at: str = Field(default="", description="When the group first answered in this attempt")
     progress: GroupProgress | None = Field(default=None, description="Of the model, while state is Fetching or Loading")
 

@@ -4,24 +4,30 @@ GROUP = "hunyuan.dev"
 VERSION = "v1alpha1"
 FIELD_MANAGER = "hunyuan-operator"
 LONGEST_NAME = 40
-"""Of a HunyuanDeployment. Pods append ``-g<group>-<attempt>-<rank>`` and a host name ends at 63 characters: three
-digits of group, four of rank and twelve of attempt are left."""
+"""Of a resource. A deployment's pods append ``-g<group>-<attempt>-<rank>`` and a host name ends at 63 characters: three
+digits of group, four of rank and twelve of attempt are left. A fine-tune's append ``-<stage>-<attempt>-<rank>``."""
 
 FETCH = "fetch"
 """Init container that fetches the model."""
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""Label on every child, with :data:`FIELD_MANAGER` as its value; lists and watches are narrowed by it."""
 DEPLOYMENT = f"{GROUP}/deployment"
-"""Label on every child: name of the HunyuanDeployment that owns it."""
+"""Label on every child of a HunyuanDeployment: its name."""
+FINE_TUNE = f"{GROUP}/finetune"
+"""Label on every child of a HunyuanFineTune, and on the pods of its Jobs: its name."""
+STAGE = f"{GROUP}/stage"
+"""Label on a fine-tune's Jobs and their pods: the stage, such as ``train``."""
 GROUP_INDEX = f"{GROUP}/group"
 """Label on pods: index of the group, from 0."""
 ATTEMPT = f"{GROUP}/attempt"
-"""Label on pods: number of the group's attempt, from 1. A restart of the group is a new attempt."""
+"""Label on pods, and on Jobs: number of the attempt, from 1. A restart of the group or the stage is a new attempt."""
 RANK = f"{GROUP}/rank"
 """Label on pods: rank in the group; 0 is the leader."""
 ROLE = f"{GROUP}/role"
 """Label on pods: ``leader`` or ``worker``; the API Service selects leaders."""
 REVISION = f"{GROUP}/revision"
-"""Label on pods: hash of all that the pods of a group are built from."""
+"""Label on pods, and on Jobs: hash of all that the pods are built from."""
 NODES = f"{GROUP}/nodes"
 """Annotation on pods: how many pods their attempt has; a later change of the plan can't misread a running one."""
 APPLIED_HASH = f"{GROUP}/applied-hash"
@@ -48,3 +54,22 @@ def token_secret_name(deployment: str) -> str:
 def config_map_name(deployment: str, digest: str) -> str:
     """``digest`` names the content: another content is another object, and a running pod's file never changes."""
     return f"{deployment}-config-{digest}"
+
+
+def job_name(fine_tune: str, stage: str, attempt: int) -> str:
+    """Of one attempt of a stage. Its pods' host names append ``-<rank>``."""
+    return f"{fine_tune}-{stage}-{attempt}"
+
+
+def ranks_service_name(fine_tune: str) -> str:
+    """The headless Service of a fine-tune's pods; a deployment of the same name has another."""
+    return f"{fine_tune}-ranks"
+
+
+def fine_tune_account_name(fine_tune: str) -> str:
+    return f"{fine_tune}-finetune"
+
+
+def fine_tune_config_map_name(fine_tune: str, digest: str) -> str:
+    """As :func:`config_map_name`."""
+    return f"{fine_tune}-finetune-config-{digest}"

@@ -21,17 +21,23 @@ class _Documented(StrEnum):
 class ConditionType(_Documented):
     """The conditions, in the order in which they are listed."""
 
-    READY = "Ready", "Every wanted group answers requests."
-    PROGRESSING = "Progressing", "Groups are being started, replaced or removed."
-    DEGRADED = "Degraded", "Something keeps the deployment from being as the spec asks for."
+    READY = "Ready", "Every wanted group answers requests. Of a fine-tune: its result is complete and can be used."
+    PROGRESSING = "Progressing", "Groups are being started, replaced or removed. Of a fine-tune: a stage is under way."
+    DEGRADED = "Degraded", "Something keeps the resource from being as the spec asks for."
     SCHEDULED = "Scheduled", "Every pod has a node."
     NETWORK_VERIFIED = (
         "NetworkVerified",
-        "The pods of every group reach each other, fast enough. Only of groups with several pods, and with preflight.",
+        "The pods of every group, or of a training, reach each other, fast enough. Only where there are several pods, "
+        "and with preflight.",
     )
     RAY_READY = "RayReady", "All ranks of every group have joined its Ray cluster."
     MODEL_LOADED = "ModelLoaded", "The engine of every group holds the model."
     SERVING = "Serving", "The API of every group answers."
+    DATA_VALIDATED = "DataValidated", "The whole of the data was read, and a training can use it."
+    TRAINED = "Trained", "All steps are done and saved."
+    MERGED = "Merged", "The tuned model is complete, in the base model's layout. Only with spec.after.merge.enabled."
+    QUANTIZED = "Quantized", "The quantised model is complete. Only with spec.after.quantize."
+    EVALUATED = "Evaluated", "The result was evaluated on the held-out file. Only with spec.evaluation."
     RECONCILING = "Reconciling", "Present and true only while work is under way (kstatus)."
     STALLED = "Stalled", "Present and true only while no progress can be expected without help (kstatus)."
 
@@ -44,15 +50,30 @@ class Reason(_Documented):
     SUSPENDED = "Suspended", "spec.suspend is true: there are no pods. Set it to false to start them."
     SCALED_TO_ZERO = "ScaledToZero", "spec.groups is 0: there are no pods. Scale up to start them."
     STARTING = "Starting", "A group's attempt is on its way to serving."
+    STAGE_RUNNING = "StageRunning", "An attempt of a fine-tune's stage is under way; the message says how far it is."
+    STAGE_WAITING = "StageWaiting", "A fine-tune's stage has not begun: an earlier one comes first."
+    STAGE_SUCCEEDED = "StageSucceeded", "A fine-tune's stage is done; the message has its figures."
+    STAGE_FAILED = "StageFailed", "The last attempt of a fine-tune's stage failed; the message says why."
+    NOT_COMPLETE = "NotComplete", "At least one stage of the fine-tune is not done."
+    COMPLETE = "Complete", "All stages of the fine-tune are done."
+    FINE_TUNE_NOT_FOUND = (
+        "FineTuneNotFound",
+        "There is no HunyuanFineTune of the name in spec.model.fineTune. Create it.",
+    )
+    FINE_TUNE_NOT_READY = (
+        "FineTuneNotReady",
+        "The HunyuanFineTune in spec.model.fineTune has no result yet; the message says how far it is. No pod is "
+        "created, and running ones are left alone.",
+    )
     ROLLING_OUT = "RollingOut", "Groups of an earlier revision are being replaced, one at a time."
     STOPPING = "Stopping", "Pods are being deleted."
-    BACK_OFF = "BackOff", "A group failed and waits before its next attempt."
+    BACK_OFF = "BackOff", "A group or a stage failed and waits before its next attempt."
     UP_TO_DATE = "UpToDate", "There is nothing to do."
     NO_FAILURE = "NoFailure", "Nothing is wrong."
     RESTART_LIMIT_REACHED = (
         "RestartLimitReached",
-        "A group failed more than spec.restart.limit times within spec.restart.window. It is tried again when the "
-        "window frees, or at once when the spec changes.",
+        "A group or a stage failed more than spec.restart.limit times within spec.restart.window. It is tried again "
+        "when the window frees, or at once when the spec changes.",
     )
     INVALID_SPEC = "InvalidSpec", "The object can't be understood; the message names the field. Correct it."
     INVALID_TOPOLOGY = "InvalidTopology", "The ranks can't be laid out on nodes as asked; the message has a way out."
@@ -73,7 +94,7 @@ class Reason(_Documented):
     CONTAINER_CONFIG_ERROR = "ContainerConfigError", "A node can't create the container. No restart is burnt."
     LINKS_VERIFIED = "LinksVerified", "Every link was measured and is well; the message has the numbers."
     PREFLIGHT_RUNNING = "PreflightRunning", "The pods check the network between them, or wait for each other to begin."
-    NOT_VERIFIED = "NotVerified", "The group's pods were started without preflight."
+    NOT_VERIFIED = "NotVerified", "The pods were started without preflight."
     RANKS_JOINED = "RanksJoined", "All ranks are in the Ray cluster."
     RANKS_JOINING = "RanksJoining", "Some ranks are still missing in the Ray cluster."
     MODEL_IS_LOADED = "ModelLoaded", "The engine holds the model."
@@ -101,9 +122,11 @@ class FailureReason(_Documented):
 class EventReason(_Documented):
     """Reasons of Events."""
 
-    ATTEMPT_STARTED = "AttemptStarted", "All pods of a group's attempt were created."
-    ATTEMPT_FAILED = "AttemptFailed", "A group's attempt failed; the note names the root cause."
+    ATTEMPT_STARTED = "AttemptStarted", "All pods of an attempt were created."
+    ATTEMPT_FAILED = "AttemptFailed", "An attempt of a group or a stage failed; the note names the root cause."
     GROUP_READY = "GroupReady", "A group answers requests."
     SCALED = "Scaled", "The number of groups changed."
+    STAGE_SUCCEEDED = "StageSucceeded", "A stage of a fine-tune is done; the note has its figures."
+    COMPLETE = "Complete", "All stages of a fine-tune are done; the note names the result."
     STALLED = "Stalled", "No progress can be expected without help."
     REFUSED = "Refused", "The spec, or a pod made from it, was refused."

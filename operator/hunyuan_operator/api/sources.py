@@ -1,8 +1,9 @@
 """Where a model comes from: the part ``spec.model`` of the custom resources."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_snake
 
 from hunyuan_operator.api.architecture import Architecture
 from hunyuan_operator.api.base import Model
@@ -35,12 +36,14 @@ PinnedRevision = Annotated[
     ),
 ]
 
+_KEY = "self.matches('^[-._a-zA-Z0-9]+$')"
+
 SecretKey = Annotated[
-    str,
-    Field(
-        max_length=253,
-        json_schema_extra=rules(Rule(rule="self.matches('^[-._a-zA-Z0-9]+$')", message="must be a key of a Secret")),
-    ),
+    str, Field(max_length=253, json_schema_extra=rules(Rule(rule=_KEY, message="must be a key of a Secret")))
+]
+
+ConfigMapKey = Annotated[
+    str, Field(max_length=253, json_schema_extra=rules(Rule(rule=_KEY, message="must be a key of a ConfigMap")))
 ]
 
 Endpoint = Annotated[
@@ -112,30 +115,45 @@ class HuggingFaceSource(Model):
     endpoint: Endpoint = Field(default="https://huggingface.co", description="Base address of the hub, or of a mirror")
 
 
-class ModelSource(Model):
-    """Where the checkpoint comes from: exactly one of pvc, image and huggingFace."""
+class FineTuneSource(Model):
+    """The result of a HunyuanFineTune of the same namespace."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                rule="[has(self.pvc), has(self.image), has(self.huggingFace)].filter(one, one).size() <= 1",
-                message="pvc, image and huggingFace exclude each other: keep one of them",
-            ),
-            Rule(
-                rule="has(self.pvc) || has(self.image) || has(self.huggingFace)",
-                message="has no source: set pvc, image or huggingFace",
-                reason="FieldValueRequired",
-            ),
-        )
+    name: ObjectName = Field(min_length=1, description="Name of the HunyuanFineTune")
+
+
+_BASE_SOURCES = ("pvc", "image", "huggingFace")
+_SOURCES = (*_BASE_SOURCES, "fineTune")
+
+
+def _listed(sources: tuple[str, ...], conjunction: str) -> str:
+    return f"{', '.join(sources[:-1])} {conjunction} {sources[-1]}"
+
+
+def _one_of(sources: tuple[str, ...]) -> tuple[Rule, Rule]:
+    """Exactly one of these fields is there."""
+    return (
+        Rule(
+            rule=f"[{', '.join(f'has(self.{source})' for source in sources)}].filter(one, one).size() <= 1",
+            message=f"{_listed(sources, 'and')} exclude each other: keep one of them",
+        ),
+        Rule(
+            rule=" || ".join(f"has(self.{source})" for source in sources),
+            message=f"has no source: set {_listed(sources, 'or')}",
+            reason="FieldValueRequired",
+        ),
     )
+
+
+class BaseModelSource(Model):
+    """Where the base model's checkpoint comes from: exactly one of pvc, image and huggingFace."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*_one_of(_BASE_SOURCES)))
+    sources: ClassVar[tuple[str, ...]] = _BASE_SOURCES
 
     pvc: PvcSource | None = Field(default=None, description="A folder in a PersistentVolumeClaim, mounted read-only")
     image: ImageSource | None = Field(default=None, description="A checkpoint packed as an OCI image")
     hugging_face: HuggingFaceSource | None = Field(
         default=None, description="A repository of a Hugging Face hub, fetched once into a volume"
-    )
-    served_name: str = Field(
-        default="", max_length=253, description="Model name in the OpenAI API; the resource's own name if empty"
     )
     architecture: Architecture | None = Field(
         default=None,
@@ -144,6 +162,20 @@ class ModelSource(Model):
 
     @model_validator(mode="after")
     def _exactly_one_source(self) -> Self:
-        if sum(source is not None for source in (self.pvc, self.image, self.hugging_face)) != 1:
-            raise ValueError("exactly one of pvc, image and huggingFace must be set")
+        if sum(getattr(self, to_snake(source)) is not None for source in self.sources) != 1:
+            raise ValueError(f"exactly one of {_listed(self.sources, 'and')} must be set")
         return self
+
+
+class ModelSource(BaseModelSource):
+    """Where the checkpoint comes from: exactly one of pvc, image, huggingFace and fineTune."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*_one_of(_SOURCES)))
+    sources: ClassVar[tuple[str, ...]] = _SOURCES
+
+    fine_tune: FineTuneSource | None = Field(
+        default=None, description="The result of a HunyuanFineTune; groups are replaced whenever it completes anew"
+    )
+    served_name: str = Field(
+        default="", max_length=253, description="Model name in the OpenAI API; the resource's own name if empty"
+    )

@@ -1,10 +1,12 @@
 """Every generated file of the repository, as text."""
 
 from pathlib import PurePosixPath
+from typing import Any
 
 import yaml
 
-from hunyuan_operator.crdgen.deployment import deployment_crd
+from hunyuan_operator.crdgen.deployment import DEPLOYMENT
+from hunyuan_operator.crdgen.finetune import FINE_TUNE
 from hunyuan_operator.crdgen.reasons import reasons_page
 
 _HEADER = "# Generated from the models in operator/hunyuan_operator/api by `make generate`; don't edit.\n"
@@ -13,7 +15,12 @@ _FOLDERS = ("crds", "charts/hunyuan-operator/files/crds")
 
 
 def generated() -> dict[PurePosixPath, str]:
-    crd = deployment_crd()
-    text = _HEADER + yaml.safe_dump(crd, sort_keys=False, width=120, allow_unicode=True)
-    files = {PurePosixPath(folder, f"{crd['metadata']['name']}.yaml"): text for folder in _FOLDERS}
+    crds = [definition.crd() for definition in (DEPLOYMENT, FINE_TUNE)]
+    files = {
+        PurePosixPath(folder, f"{crd['metadata']['name']}.yaml"): _text(crd) for crd in crds for folder in _FOLDERS
+    }
     return files | {PurePosixPath("docs/reasons.md"): reasons_page()}
+
+
+def _text(crd: dict[str, Any]) -> str:
+    return _HEADER + yaml.safe_dump(crd, sort_keys=False, width=120, allow_unicode=True)

@@ -10,7 +10,7 @@ _INTRODUCTION = """\
 
 # Conditions, reasons, Events
 
-What `kubectl get hyd -o yaml` and `kubectl describe hyd` can show, and what to do about it."""
+What `kubectl get hyd,hyft -o yaml` and `kubectl describe hyd,hyft` can show, and what to do about it."""
 
 
 def reasons_page() -> str:
@@ -20,12 +20,13 @@ def reasons_page() -> str:
         _section("Reasons of conditions", "", _table(("Reason", "Means"), ((it, it.doc) for it in Reason))),
         _section(
             "Why an attempt ended, as Kubernetes tells it",
-            "In `status.lastFailure.reason` and `status.groupStatuses[].reason`. All of these are tried again.",
+            "In `status.lastFailure.reason`, `status.groupStatuses[].reason` and `status.stages[].reason`. "
+            "All of these are tried again.",
             _table(("Reason", "Means"), ((it, it.doc) for it in FailureReason)),
         ),
         _section(
             "Why an attempt ended, as the runtime tells it",
-            "In the same places. Where a retry can't help, the group stalls at once and frees its GPUs.",
+            "In the same places. Where a retry can't help, the group or the stage stalls at once and frees its GPUs.",
             _table(("Reason", "Exit code", "Tried again", "Means"), map(_cause, Cause)),
         ),
         _section("Events", "", _table(("Reason", "Means"), ((it, it.doc) for it in EventReason))),

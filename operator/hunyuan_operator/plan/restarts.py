@@ -1,38 +1,43 @@
-"""When a group that ended may start again.
+"""When what ended may start again: a group of a deployment, a stage of a fine-tune.
 
 A failure counts for ``restart.window``. The n-th that counts waits ``backoff.initial * 2**(n-1)``, at most
-``backoff.max``; when more than ``restart.limit`` count, the group waits until enough of them are old. Disruptions (a
-pod preempted, evicted, deleted, or lost with its node) are not the group's doing: they wait ``initial``, uncounted. So
+``backoff.max``; when more than ``restart.limit`` count, it waits until enough of them are old. Disruptions (a
+pod preempted, evicted, deleted, or lost with its node) are nobody's doing: they wait ``initial``, uncounted. So
 does a rank that gave up on others whose pods never came to run, for want of a node, a quota or an image.
 
-The memory is the group's own status. Limits are applied when it is read, so that a raised limit helps at once.
+The memory is its own status. Limits are applied when it is read, so that a raised limit helps at once.
 """
 
 from datetime import datetime, timedelta
+from typing import TypeVar
 
-from hunyuan_operator.api.deployment import GroupStatus, Restart
 from hunyuan_operator.api.reasons import FailureReason
+from hunyuan_operator.api.status import RestartMemory
 from hunyuan_operator.api.times import format_time, parse_duration, parse_time
+from hunyuan_operator.api.workload import Restart
 from hunyuan_operator.observe.end import End
 from hunyuan_runtime.termination import Cause
 
 DISRUPTIONS = frozenset(
     {FailureReason.EVICTED, FailureReason.PREEMPTED, FailureReason.NODE_LOST, FailureReason.POD_DELETED}
 )
+Memory = TypeVar("Memory", bound=RestartMemory)
+
 _GAVE_UP = frozenset({Cause.RanksMissing.name, Cause.LeaderUnreachable.name})
 
 
-def begin(memory: GroupStatus, revision: str) -> GroupStatus:
+def begin(memory: Memory, revision: str) -> Memory:
     """The next attempt. Failures of another revision say nothing about this one."""
     failures = memory.failures if memory.revision == revision else []
-    return GroupStatus(index=memory.index, attempt=memory.attempt + 1, failures=failures, revision=revision)
+    next_attempt = {"attempt": memory.attempt + 1, "failures": failures, "revision": revision}
+    return memory.blank().model_copy(update=next_attempt)
 
 
-def end_by_intent(memory: GroupStatus, now: datetime) -> GroupStatus:
+def end_by_intent(memory: Memory, now: datetime) -> Memory:
     return memory.model_copy(update={"retry_at": format_time(now)})
 
 
-def end_by_failure(memory: GroupStatus, end: End, restart: Restart, now: datetime, *, whole: bool) -> GroupStatus:
+def end_by_failure(memory: Memory, end: End, restart: Restart, now: datetime, *, whole: bool) -> Memory:
     """``whole`` says whether all pods of the attempt had come to run."""
     counts = end.reason not in DISRUPTIONS and (whole or end.reason not in _GAVE_UP)
     failures = recent_failures(memory, restart, now)
@@ -49,16 +54,16 @@ def end_by_failure(memory: GroupStatus, end: End, restart: Restart, now: datetim
     )
 
 
-def recent_failures(memory: GroupStatus, restart: Restart, now: datetime) -> list[str]:
+def recent_failures(memory: RestartMemory, restart: Restart, now: datetime) -> list[str]:
     window = parse_duration(restart.window)
     return [time for time in memory.failures if parse_time(time) + window > now]
 
 
-def limit_reached(memory: GroupStatus, restart: Restart, now: datetime) -> bool:
+def limit_reached(memory: RestartMemory, restart: Restart, now: datetime) -> bool:
     return bool(memory.reason) and len(recent_failures(memory, restart, now)) > restart.limit
 
 
-def earliest_start(memory: GroupStatus, restart: Restart, now: datetime) -> datetime | None:
+def earliest_start(memory: RestartMemory, restart: Restart, now: datetime) -> datetime | None:
     """When the next attempt of an unchanged revision may start; None when it never may."""
     if not memory.retryable:
         return None

@@ -37,11 +37,11 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
     ("spec", "error"),
     [
         pytest.param(
-            {"model": {}}, "spec.model: exactly one of pvc, image and huggingFace must be set", id="no source"
+            {"model": {}}, "spec.model: exactly one of pvc, image, huggingFace and fineTune must be set", id="no source"
         ),
         pytest.param(
             {"model": {"pvc": {"claimName": "models"}, "image": {"reference": "models:1"}}},
-            "spec.model: exactly one of pvc, image and huggingFace must be set",
+            "spec.model: exactly one of pvc, image, huggingFace and fineTune must be set",
             id="two sources",
         ),
         pytest.param(
