@@ -49,12 +49,47 @@ def on_event(cache: Cache, queue: WorkQueue[Key], relisted: asyncio.Event) -> Ca
     return watch
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf copies every object to find what changed since it was last handled. Nothing here asks for that, and it took
+    almost half of the operator's processor time (300 deployments, profiled)."""
+
+    def build(self, **_: Any) -> dict[str, Any]:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing was stored."""
+
+    def store(self, **_: Any) -> None:
+        """Nothing is."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Of handlers that retry, of which there are none; ``clear`` copies, too."""
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing was stored."""
+
+    def store(self, **_: Any) -> None:
+        """Nothing is."""
+
+    def purge(self, **_: Any) -> None:
+        """Nothing is there."""
+
+    def touch(self, **_: Any) -> None:
+        """Nothing is touched."""
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
 def settings() -> kopf.OperatorSettings:
     """kopf as a pure watcher: it writes nothing, and needs no right beyond list and watch of the kinds themselves."""
     kopf_settings = kopf.OperatorSettings()
     kopf_settings.peering.standalone = True
     kopf_settings.posting.enabled = False
     kopf_settings.scanning.disabled = True
+    kopf_settings.persistence.diffbase_storage = _NoDiffs()
+    kopf_settings.persistence.progress_storage = _NoProgress()
     kopf_settings.networking.error_backoffs = _BACKOFFS
     kopf_settings.networking.connect_timeout = 10
     kopf_settings.watching.chunk_size = _PAGE
