@@ -31,7 +31,8 @@ def key_of(manifest: Manifest) -> Key | None:
 def slim(manifest: Manifest) -> Manifest:
     """The object without what no reconcile reads: thousands of them stay in memory.
 
-    Of a pod's spec the node and the mounted ConfigMaps stay, of a ConfigMap everything but its data.
+    Of a pod's spec the node, the mounted ConfigMaps and the init containers' names stay, of a ConfigMap everything but
+    its data.
     """
     metadata: dict[str, Any] = {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}
     if _LAST_APPLIED in metadata.get("annotations", {}):
@@ -41,7 +42,8 @@ def slim(manifest: Manifest) -> Manifest:
     if manifest["kind"] == "Pod":
         spec = manifest.get("spec", {})
         maps = [volume for volume in spec.get("volumes", []) if "configMap" in volume]
-        slimmed["spec"] = {"nodeName": spec.get("nodeName", ""), "volumes": maps}
+        inits = [{"name": one["name"]} for one in spec.get("initContainers", [])]
+        slimmed["spec"] = {"nodeName": spec.get("nodeName", ""), "volumes": maps, "initContainers": inits}
     return slimmed
 
 

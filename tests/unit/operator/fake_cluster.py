@@ -1,7 +1,8 @@
 """A cluster in memory behind the operator's port, with hands to play scheduler, kubelet and runtime.
 
 It knows as much of Kubernetes as the reconcile core relies on: names are unique, a deleted pod stays until its kubelet
-lets it go, own writes are seen at once. ``crash_at`` makes it fail at the n-th write, before or after it took effect.
+lets it go, own writes are seen at once. What it shows is what the real cache keeps. ``crash_at`` makes it fail at the
+n-th write, before or after it took effect.
 """
 
 import copy
@@ -13,6 +14,7 @@ from typing import Any
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeploymentStatus
 from hunyuan_operator.api.times import format_time
+from hunyuan_operator.cluster.cache import slim
 from hunyuan_operator.cluster.port import Event, Key
 from hunyuan_operator.errors import Conflict
 from hunyuan_operator.observe.manifest import Manifest
@@ -78,13 +80,13 @@ class FakeCluster:
     # ---- the port ----------------------------------------------------------------------------------------------------
 
     def deployment(self, key: Key) -> Manifest | None:
-        return copy.deepcopy(self.resource) if key == self.key else None
+        return slim(copy.deepcopy(self.resource)) if key == self.key else None
 
     def children(self, key: Key) -> list[Manifest]:
         labelled = (
             o for o in self.objects.values() if o["metadata"].get("labels", {}).get(names.DEPLOYMENT) == key.name
         )
-        return [copy.deepcopy(o) for o in labelled if o["kind"] != "Secret"]
+        return [slim(copy.deepcopy(o)) for o in labelled if o["kind"] != "Secret"]
 
     async def has_secret(self, key: Key, name: str) -> bool:
         return ("Secret", name) in self.objects

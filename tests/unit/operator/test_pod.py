@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from hunyuan_operator.api import names
+from hunyuan_operator.cluster.cache import slim
+from hunyuan_operator.observe.pod import pod_of
 
 from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH, Rank, ServeConfig
 from tests.unit.operator.fake_cluster import ARCHITECTURE, FakeCluster, Object, deployment
@@ -117,3 +119,11 @@ def test_everything_is_owned_by_the_deployment(cluster: FakeCluster) -> None:
         (owner,) = manifest["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["controller"]) == ("uid-of-tiny", True)
         assert manifest["metadata"]["labels"][names.DEPLOYMENT] == "tiny"
+
+
+def test_what_the_cache_keeps_of_it_is_all_that_is_read(cluster: FakeCluster) -> None:
+    cluster.start_fetching()
+    for name in cluster.pods:
+        pod = cluster.pod(name)
+        assert pod_of(pod) is not None
+        assert pod_of(slim(pod)) == pod_of(pod)

@@ -140,9 +140,14 @@ def test_memory_holds_only_what_a_reconcile_reads() -> None:
     heavy["metadata"]["managedFields"] = [{"manager": "kubelet"}]
     heavy["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"}
     config = {"name": "config", "configMap": {"name": "tiny-config-1"}}
-    heavy["spec"] = {"nodeName": "n1", "containers": [{"name": "runtime"}], "volumes": [config, {"name": "tmp"}]}
+    heavy["spec"] = {
+        "nodeName": "n1",
+        "initContainers": [{"name": "preflight", "image": "registry.example/serve:1"}],
+        "containers": [{"name": "runtime"}],
+        "volumes": [config, {"name": "tmp"}],
+    }
     slimmed = slim(heavy)
-    assert slimmed["spec"] == {"nodeName": "n1", "volumes": [config]}
+    assert slimmed["spec"] == {"nodeName": "n1", "initContainers": [{"name": "preflight"}], "volumes": [config]}
     assert "managedFields" not in slimmed["metadata"]
     assert slimmed["metadata"]["annotations"] == {"kept": "yes"}
     assert slimmed["status"] == heavy["status"]
