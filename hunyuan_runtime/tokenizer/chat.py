@@ -13,21 +13,30 @@ from typing import Any
 PLACEHOLDER = re.compile("\ue000([0-9]+)\ue001")
 
 
-def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
-    """Token ids of a chat. ``options`` go to the tokenizer's ``apply_chat_template``.
+def chat_parts(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[str | int]:
+    """The template's own text, and in place of each content that isn't empty the number of its message.
+
+    It depends on roles, and on which contents are empty, not on what they say. ``options`` go to the tokenizer's
+    ``apply_chat_template``.
 
     Raises:
         jinja2.TemplateError: the template refuses the messages (an unknown role, a second system message).
     """
-    contents = [str(message.get("content") or "") for message in messages]
     marked = [
-        {**message, "content": f"\ue000{index}\ue001" if contents[index] else ""}
+        {**message, "content": f"\ue000{index}\ue001" if message.get("content") else ""}
         for index, message in enumerate(messages)
     ]
     rendered = tokenizer.apply_chat_template(marked, **{**options, "tokenize": False})
-    ids: list[int] = []
     # A split by one group yields template text and content numbers in turn.
-    for position, part in enumerate(PLACEHOLDER.split(rendered)):
-        text = contents[int(part)] if position % 2 else part
-        ids += tokenizer.encode(text, add_special_tokens=False, split_special_tokens=bool(position % 2))
+    split = PLACEHOLDER.split(rendered)
+    return [int(part) if position % 2 else part for position, part in enumerate(split) if part]
+
+
+def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+    """Token ids of a chat. ``options`` and errors are those of :func:`chat_parts`."""
+    ids: list[int] = []
+    for part in chat_parts(tokenizer, messages, **options):
+        content = isinstance(part, int)
+        text = str(messages[part]["content"]) if isinstance(part, int) else part
+        ids += tokenizer.encode(text, add_special_tokens=False, split_special_tokens=content)
     return ids
