@@ -97,6 +97,25 @@ class ServeConfig(_Frozen):
     start_timeout_seconds: int = Field(default=3600, ge=1, description="until the engine answers")
 
 
+class PreflightConfig(BaseModel):
+    """What the preflight reads of a group's configuration, of whichever kind that is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    nodes: int = Field(ge=1)
+    gpus_per_node: int = Field(ge=1)
+    network: NetworkConfig = NetworkConfig()
+    join_timeout_seconds: int = Field(ge=1)
+
+
+class FetchConfig(BaseModel):
+    """What the fetch reads of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    hub: HubSource | None = None
+
+
 class Rank(_Frozen):
     """What one pod of a group is told by its environment."""
 

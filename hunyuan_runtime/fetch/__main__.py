@@ -7,17 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from hunyuan_runtime.config import CONFIG_PATH, HUB_TOKEN_PATH, TERMINATION_LOG, Phase, Port, ServeConfig
+from hunyuan_runtime.config import HUB_TOKEN_PATH, FetchConfig, Phase, Port, RuntimeStatus
+from hunyuan_runtime.entry import STOPPED, argument_parser, rank_index, read_config
 from hunyuan_runtime.fetch.hub import Hub
 from hunyuan_runtime.fetch.snapshot import SnapshotFetcher
 from hunyuan_runtime.pace import Pace
-from hunyuan_runtime.serve.processes import Stopped, stop_on_signals
-from hunyuan_runtime.serve.status import StatusServer
+from hunyuan_runtime.processes import Stopped, stop_on_signals
+from hunyuan_runtime.status import StatusServer
 from hunyuan_runtime.termination import Cause, RuntimeFailure, last_words
-
-STOPPED = 128 + 15
 
 
 def main() -> int:
@@ -28,15 +25,13 @@ def main() -> int:
     except Stopped:
         return STOPPED
     except Exception as error:  # a defect of ours must end with a message too
-        return last_words(error, int(os.environ.get("HUNYUAN_RANK") or 0), options.termination_log)
+        return last_words(error, rank_index(), options.termination_log)
     return 0
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m hunyuan_runtime.fetch", description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path(CONFIG_PATH), help="ServeConfig as JSON (%(default)s)")
+    parser = argument_parser("hunyuan_runtime.fetch", __doc__)
     parser.add_argument("--token", type=Path, default=Path(HUB_TOKEN_PATH), help="file of the token (%(default)s)")
-    parser.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG), help="(%(default)s)")
     parser.add_argument("--port", type=int, default=int(Port.STATUS), help="of the status server (%(default)s)")
     return parser.parse_args()
 
@@ -48,15 +43,14 @@ def fetch(options: argparse.Namespace) -> None:
         RuntimeFailure: as :class:`SnapshotFetcher` does, and ``ConfigInvalid``.
 
     """
+    source = read_config(options.config, FetchConfig).hub
     try:
-        source = ServeConfig.model_validate_json(options.config.read_text()).hub
         token = options.token.read_text().strip() if options.token.exists() else ""
-    except (OSError, ValidationError) as error:
-        raise RuntimeFailure(Cause.ConfigInvalid, f"{options.config}: {error}") from error
+    except OSError as error:
+        raise RuntimeFailure(Cause.ConfigInvalid, f"{options.token}: {error}") from error
     if source is None:
         return
-    status, pace = StatusServer(options.port), Pace()
-    status.update(phase=Phase.FETCHING)
+    status, pace = StatusServer(options.port, RuntimeStatus(phase=Phase.FETCHING)), Pace()
 
     def report(done: int, total: int) -> None:
         status.update(progress=pace.progress(done, total, time.monotonic()))

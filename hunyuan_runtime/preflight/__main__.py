@@ -10,22 +10,18 @@ import signal
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from hunyuan_runtime.config import CONFIG_PATH, RAY_TOKEN_PATH, TERMINATION_LOG, Rank, ServeConfig
+from hunyuan_runtime.config import RAY_TOKEN_PATH, PreflightConfig, Rank
+from hunyuan_runtime.entry import STOPPED, argument_parser, rank_index, read_config, read_rank
 from hunyuan_runtime.preflight.coordinator import Coordinator
 from hunyuan_runtime.preflight.member import Member
 from hunyuan_runtime.preflight.names import hurry
 from hunyuan_runtime.termination import Cause, RuntimeFailure, last_words
-
-STOPPED = 128 + 15
 
 
 def main() -> int:
     options = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))  # process 1 would not end by it otherwise
     hurry()
-    index = int(os.environ.get("HUNYUAN_RANK") or 0)
     try:
         rank, config, secret = read(options)
         if rank.index == 0:
@@ -33,7 +29,7 @@ def main() -> int:
             Coordinator(config=config, rank=rank, secret=secret, gpus=gpus).start()
         report = Member(config=config, rank=rank, secret=secret).run()
     except Exception as error:  # a defect of ours must end with a message too
-        return last_words(error, index, options.termination_log)
+        return last_words(error, rank_index(), options.termination_log)
     text = report.model_dump_json()
     print(text)  # noqa: T201 - the log of a container
     if rank.index == 0:
@@ -42,28 +38,23 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m hunyuan_runtime.preflight", description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path(CONFIG_PATH), help="ServeConfig as JSON (%(default)s)")
-    parser.add_argument("--ray-token", type=Path, default=Path(RAY_TOKEN_PATH), help="Ray's token (%(default)s)")
-    parser.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG), help="(%(default)s)")
+    parser = argument_parser("hunyuan_runtime.preflight", __doc__)
+    parser.add_argument("--ray-token", type=Path, default=Path(RAY_TOKEN_PATH), help="the group's secret (%(default)s)")
     return parser.parse_args()
 
 
-def read(options: argparse.Namespace) -> tuple[Rank, ServeConfig, str]:
+def read(options: argparse.Namespace) -> tuple[Rank, PreflightConfig, str]:
     """What this rank is told, and the secret that the group has in common.
 
     Raises:
         RuntimeFailure: ``ConfigInvalid``.
 
     """
+    rank, config = read_rank(), read_config(options.config, PreflightConfig)
     try:
-        rank = Rank.from_env(os.environ)
-        config = ServeConfig.model_validate_json(options.config.read_text())
         secret = options.ray_token.read_text().strip()
-    except KeyError as missing:
-        raise RuntimeFailure(Cause.ConfigInvalid, f"the environment lacks {missing}") from missing
-    except (OSError, ValidationError, ValueError) as error:
-        raise RuntimeFailure(Cause.ConfigInvalid, f"{options.config}: {error}") from error
+    except OSError as error:
+        raise RuntimeFailure(Cause.ConfigInvalid, f"{options.ray_token}: {error}") from error
     if len(rank.peers) != config.nodes:
         raise RuntimeFailure(Cause.ConfigInvalid, f"HUNYUAN_PEERS has {len(rank.peers)} names, not {config.nodes}")
     return rank, config, secret

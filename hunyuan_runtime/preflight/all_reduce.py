@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from hunyuan_runtime.config import Rank, ServeConfig
+from hunyuan_runtime.config import PreflightConfig, Rank
 from hunyuan_runtime.preflight.messages import Answer, Task
 from hunyuan_runtime.termination import MESSAGE_LIMIT
 
@@ -21,7 +21,7 @@ ROUNDS = 10
 WARM_UP = 3
 
 
-def run(task: Task, rank: Rank, config: ServeConfig, env: Mapping[str, str]) -> Answer:
+def run(task: Task, rank: Rank, config: PreflightConfig, env: Mapping[str, str]) -> Answer:
     """Start this pod's processes and wait for their ends, not longer than the task may take."""
     deadline = time.monotonic() + task.seconds - 10
     host, _, port = task.rendezvous.rpartition(":")

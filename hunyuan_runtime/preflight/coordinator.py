@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from hunyuan_runtime.config import NetworkReport, Port, Rank, ServeConfig
+from hunyuan_runtime.config import NetworkReport, Port, PreflightConfig, Rank
 from hunyuan_runtime.preflight.links import PATIENCE, Limits, explain, listen
 from hunyuan_runtime.preflight.messages import Answer, Channel, Hello, Seat, Task
 from hunyuan_runtime.preflight.names import Resolve, problem_of, resolve
@@ -23,7 +23,7 @@ ALL_REDUCE_SECONDS = 300
 
 @dataclass(kw_only=True)
 class Coordinator:
-    config: ServeConfig
+    config: PreflightConfig
     rank: Rank
     secret: str
     gpus: bool = False

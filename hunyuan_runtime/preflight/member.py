@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from hunyuan_runtime.config import NetworkReport, Port, Rank, ServeConfig
+from hunyuan_runtime.config import NetworkReport, Port, PreflightConfig, Rank
 from hunyuan_runtime.preflight import all_reduce
 from hunyuan_runtime.preflight.links import (
     CONNECT_TIMEOUT,
@@ -37,7 +37,7 @@ PORTS = tuple(
 
 @dataclass(kw_only=True)
 class Member:
-    config: ServeConfig
+    config: PreflightConfig
     rank: Rank
     secret: str
     patience: float = PATIENCE

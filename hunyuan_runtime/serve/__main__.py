@@ -9,20 +9,17 @@ import os
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from hunyuan_runtime.config import CONFIG_PATH, RAY_TOKEN_PATH, TERMINATION_LOG, Port, Rank, ServeConfig
+from hunyuan_runtime.config import RAY_TOKEN_PATH, Phase, Port, RuntimeStatus, ServeConfig
+from hunyuan_runtime.entry import STOPPED, argument_parser, rank_index, read_config, read_rank
 from hunyuan_runtime.preflight.names import peer_of
 from hunyuan_runtime.preflight.wiring import discover
+from hunyuan_runtime.processes import Children, Stopped, adopt_orphans, stop_on_signals
 from hunyuan_runtime.serve.leader import Leader
 from hunyuan_runtime.serve.peers import ask_status
-from hunyuan_runtime.serve.processes import Children, Stopped, adopt_orphans, stop_on_signals
 from hunyuan_runtime.serve.ray_node import Node, RayNode, environment
-from hunyuan_runtime.serve.status import StatusServer
 from hunyuan_runtime.serve.worker import Worker
-from hunyuan_runtime.termination import Cause, RuntimeFailure, last_words
-
-STOPPED = 128 + 15
+from hunyuan_runtime.status import StatusServer
+from hunyuan_runtime.termination import RuntimeFailure, last_words
 
 
 def main() -> int:
@@ -30,7 +27,6 @@ def main() -> int:
     adopt_orphans()
     stop_on_signals()
     children = Children()
-    index = int(os.environ.get("HUNYUAN_RANK") or 0)
     member: Leader | Worker | None = None
     grace = 2
     try:
@@ -41,7 +37,7 @@ def main() -> int:
         return STOPPED
     except Exception as error:  # a defect of ours must end with a message too
         grace = 0  # no process has anything left to do, and the operator waits for this end
-        return last_words(error, index, options.termination_log)
+        return last_words(error, rank_index(), options.termination_log)
     finally:
         children.end_all(grace)
 
@@ -56,10 +52,8 @@ def drain(member: Leader | Worker | None) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m hunyuan_runtime.serve", description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path(CONFIG_PATH), help="ServeConfig as JSON (%(default)s)")
+    parser = argument_parser("hunyuan_runtime.serve", __doc__)
     parser.add_argument("--ray-token", type=Path, default=Path(RAY_TOKEN_PATH), help="Ray's token (%(default)s)")
-    parser.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG), help="(%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("/tmp/hunyuan"), help="scratch folder (%(default)s)")  # noqa: S108 - the pod's own
     return parser.parse_args()
 
@@ -71,14 +65,8 @@ def make_member(options: argparse.Namespace, children: Children) -> Leader | Wor
         RuntimeFailure: ``ConfigInvalid``: configuration or environment can't be used.
 
     """
-    try:
-        rank = Rank.from_env(os.environ)
-        config = ServeConfig.model_validate_json(options.config.read_text())
-    except KeyError as missing:
-        raise RuntimeFailure(Cause.ConfigInvalid, f"the environment lacks {missing}") from missing
-    except (OSError, ValidationError, ValueError) as error:
-        raise RuntimeFailure(Cause.ConfigInvalid, f"{options.config}: {error}") from error
-    status = StatusServer(Port.STATUS)
+    rank, config = read_rank(), read_config(options.config, ServeConfig)
+    status = StatusServer(Port.STATUS, RuntimeStatus(phase=Phase.STARTING))
     options.work.mkdir(parents=True, exist_ok=True)
     node = Node(
         rank=rank,

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from hunyuan_runtime.config import Phase, Port, ServeConfig
+from hunyuan_runtime.config import Phase, Port, RuntimeStatus, ServeConfig
 from hunyuan_runtime.pace import Pace
+from hunyuan_runtime.processes import Children
 from hunyuan_runtime.serve import verdict
 from hunyuan_runtime.serve.canary import Api, Canary
 from hunyuan_runtime.serve.checkpoint import check_config, check_folder, check_weights
 from hunyuan_runtime.serve.engine_args import Checkpoint, engine_arguments
 from hunyuan_runtime.serve.peers import Peer, Peers
-from hunyuan_runtime.serve.processes import Children
 from hunyuan_runtime.serve.ray_node import Node, RayNode
 from hunyuan_runtime.serve.reports import DRAIN_SIGNAL, Report, ReportReader
-from hunyuan_runtime.serve.status import StatusServer
 from hunyuan_runtime.serve.stopped import StoppedProcesses
 from hunyuan_runtime.serve.tokenizer_files import prepare_tokenizer
 from hunyuan_runtime.serve.verdict import Limits, Standstill
+from hunyuan_runtime.status import StatusServer
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 RAY_START_TIMEOUT = 120
@@ -40,7 +40,7 @@ class Leader:
     env: Mapping[str, str]
     children: Children
     ray_node: RayNode
-    status: StatusServer
+    status: StatusServer[RuntimeStatus]
     head_start: float = HEAD_START
     peers: Peers = field(default_factory=Peers)
     stopped: StoppedProcesses = field(default_factory=StoppedProcesses)

@@ -13,7 +13,7 @@ import psutil
 
 from hunyuan_runtime.config import Port, Rank
 from hunyuan_runtime.preflight.wiring import Wiring
-from hunyuan_runtime.serve.processes import Children, running
+from hunyuan_runtime.processes import Children, running
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 OBJECT_STORE_BYTES = 128 * 2**20

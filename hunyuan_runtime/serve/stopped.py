@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-from hunyuan_runtime.serve.processes import descendants
+from hunyuan_runtime.processes import descendants
 
 LASTING = 2.0
 """Seconds. A debugger that attaches stops a process for a moment."""

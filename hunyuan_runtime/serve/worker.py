@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from hunyuan_runtime.config import Phase, Port, RuntimeStatus, ServeConfig
+from hunyuan_runtime.processes import Children
 from hunyuan_runtime.serve.checkpoint import check_folder, check_weights
-from hunyuan_runtime.serve.processes import Children
 from hunyuan_runtime.serve.ray_node import Node, RayNode
-from hunyuan_runtime.serve.status import StatusServer
 from hunyuan_runtime.serve.stopped import StoppedProcesses
+from hunyuan_runtime.status import StatusServer
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 
@@ -48,7 +48,7 @@ class Worker:
     node: Node
     children: Children
     ray_node: RayNode
-    status: StatusServer
+    status: StatusServer[RuntimeStatus]
     ask: Callable[[str], RuntimeStatus | None]
     patience: Patience = field(default_factory=Patience)
     stopped: StoppedProcesses = field(default_factory=StoppedProcesses)

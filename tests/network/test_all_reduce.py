@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from hunyuan_runtime.config import Rank, ServeConfig
+from hunyuan_runtime.config import PreflightConfig, Rank
 from hunyuan_runtime.preflight import all_reduce
 from hunyuan_runtime.preflight.messages import Task
 
@@ -17,10 +17,7 @@ def test_all_gpus_reduce_and_tell_their_bandwidth() -> None:
     count = torch.cuda.device_count()
     if not count:
         pytest.skip("needs a GPU")
-    config = ServeConfig(
-        model_path="/models", served_name="tiny", max_model_len=16, nodes=1, gpus_per_node=count,
-        tensor_parallel=count, pipeline_parallel=1, max_num_seqs=1, gpu_memory_utilization=0.9,
-    )  # fmt: skip
+    config = PreflightConfig(nodes=1, gpus_per_node=count, join_timeout_seconds=60)
     with socket.create_server(("127.0.0.1", 0)) as free:
         rendezvous = f"127.0.0.1:{free.getsockname()[1]}"
     task = Task(kind="all-reduce", rendezvous=rendezvous, seconds=300)

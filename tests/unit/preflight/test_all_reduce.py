@@ -5,15 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from hunyuan_runtime.config import Rank, ServeConfig
+from hunyuan_runtime.config import PreflightConfig, Rank
 from hunyuan_runtime.preflight import all_reduce
 from hunyuan_runtime.preflight.messages import Answer, Task
 from tests.unit.preflight.test_verdict import FAST, SLOW
 
-CONFIG = ServeConfig(
-    model_path="/models", served_name="tiny", max_model_len=16, nodes=2, gpus_per_node=2, tensor_parallel=4,
-    pipeline_parallel=1, max_num_seqs=1, gpu_memory_utilization=0.9,
-)  # fmt: skip
+CONFIG = PreflightConfig(nodes=2, gpus_per_node=2, join_timeout_seconds=60)
 RANK = Rank(index=1, leader="a.pods", pod_ip="10.0.0.2")
 
 

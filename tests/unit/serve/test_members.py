@@ -11,16 +11,18 @@ import pytest
 
 from hunyuan_runtime.config import Phase, Rank, RuntimeStatus, ServeConfig
 from hunyuan_runtime.preflight.wiring import Wiring
+from hunyuan_runtime.processes import Children
 from hunyuan_runtime.serve import verdict
 from hunyuan_runtime.serve.leader import Leader
 from hunyuan_runtime.serve.peers import Peer
-from hunyuan_runtime.serve.processes import Children
 from hunyuan_runtime.serve.ray_node import Node
 from hunyuan_runtime.serve.reports import DRAIN_SIGNAL, Report
-from hunyuan_runtime.serve.status import StatusServer
 from hunyuan_runtime.serve.verdict import Standstill
 from hunyuan_runtime.serve.worker import Clock, Worker
+from hunyuan_runtime.status import StatusServer
 from hunyuan_runtime.termination import Cause, RuntimeFailure
+
+Server = StatusServer[RuntimeStatus]
 
 CONFIG = ServeConfig(
     model_path="/models/tiny",
@@ -84,8 +86,8 @@ class PlayedCanary:
 
 
 @pytest.fixture
-def status() -> Iterator[StatusServer]:
-    server = StatusServer(port=0, host="127.0.0.1")
+def status() -> Iterator[Server]:
+    server = StatusServer(port=0, status=RuntimeStatus(phase=Phase.STARTING), host="127.0.0.1")
     yield server
     server.close()
 
@@ -101,7 +103,7 @@ def node(rank: int) -> Node:
     )
 
 
-def leader(status: StatusServer, ray: PlayedRay, **changes: Any) -> Leader:
+def leader(status: Server, ray: PlayedRay, **changes: Any) -> Leader:
     config = CONFIG.model_copy(update=changes)
     played: Any = ray
     return Leader(
@@ -121,7 +123,7 @@ def end_of(member: Leader, *reports: Report) -> RuntimeFailure:
     return end.value
 
 
-def test_ranks_that_stay_away_are_named(status: StatusServer) -> None:
+def test_ranks_that_stay_away_are_named(status: Server) -> None:
     member = leader(status, PlayedRay(), join_timeout_seconds=1)
     end = end_of(member, *JOINED)
     assert end.cause is Cause.RanksMissing
@@ -130,26 +132,26 @@ def test_ranks_that_stay_away_are_named(status: StatusServer) -> None:
     assert status.status.ranks_joined == 2
 
 
-def test_a_failed_load_ends_at_once_with_the_engines_own_words(status: StatusServer) -> None:
+def test_a_failed_load_ends_at_once_with_the_engines_own_words(status: Server) -> None:
     failed = Report(event="failed", cause="EngineFailed", message="Engine core initialization failed.")
     end = end_of(leader(status, PlayedRay(engine_error="KeyError: 'w1'")), *LOADING, failed)
     assert (end.cause, str(end)) == (Cause.EngineFailed, "the engine didn't start: KeyError: 'w1'")
     assert status.status.phase is Phase.LOADING
 
 
-def test_a_refused_option_keeps_the_parsers_words(status: StatusServer) -> None:
+def test_a_refused_option_keeps_the_parsers_words(status: Server) -> None:
     failed = Report(event="failed", cause="ConfigInvalid", message="unrecognized arguments: --x")
     end = end_of(leader(status, PlayedRay(engine_error="KeyError: 'w1'")), *LOADING, failed)
     assert (end.cause, str(end)) == (Cause.ConfigInvalid, "unrecognized arguments: --x")
 
 
-def test_its_own_ranks_death_is_the_leaders_own_end(status: StatusServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_own_ranks_death_is_the_leaders_own_end(status: Server, capsys: pytest.CaptureFixture[str]) -> None:
     end = end_of(leader(status, PlayedRay()), *LOADING, Report(event="rank-died", ranks=[0], pid=7, message="killed"))
     assert (end.cause, str(end)) == (Cause.WorkerDied, "the engine's process 7 on rank 0 died: killed")
     assert "last words of 7" in capsys.readouterr().err
 
 
-def test_another_ranks_death_is_published_first_and_claimed_after_the_head_start(status: StatusServer) -> None:
+def test_another_ranks_death_is_published_first_and_claimed_after_the_head_start(status: Server) -> None:
     member = leader(status, PlayedRay(dies_after=5))
     began = time.monotonic()
     end = end_of(member, *LOADING, Report(event="rank-died", ranks=[2], pid=7, message="killed"))
@@ -159,17 +161,17 @@ def test_another_ranks_death_is_published_first_and_claimed_after_the_head_start
     assert (status.status.failed_cause, end.ranks) == ("WorkerDied", (2,))
 
 
-def test_rays_death_is_rays(status: StatusServer) -> None:
+def test_rays_death_is_rays(status: Server) -> None:
     assert end_of(leader(status, PlayedRay(dies_after=6)), *LOADING).cause is Cause.RayFailed
 
 
-def test_a_start_that_takes_too_long_ends(status: StatusServer) -> None:
+def test_a_start_that_takes_too_long_ends(status: Server) -> None:
     end = end_of(leader(status, PlayedRay(), start_timeout_seconds=1), *LOADING)
     assert end.cause is Cause.EngineFailed
     assert "doesn't answer" in str(end)
 
 
-def test_a_loading_leader_tells_how_far_its_ranks_are(status: StatusServer) -> None:
+def test_a_loading_leader_tells_how_far_its_ranks_are(status: Server) -> None:
     far = (Report(event="progress", done=100, total=400), Report(event="progress", done=200, total=400))
     end_of(leader(status, PlayedRay(dies_after=8)), *LOADING, *far)
     assert status.status.progress is not None
@@ -177,7 +179,7 @@ def test_a_loading_leader_tells_how_far_its_ranks_are(status: StatusServer) -> N
     assert status.status.progress.remaining_seconds is not None
 
 
-def test_serving_needs_an_answer_and_a_silent_engine_is_unready_before_it_is_the_end(status: StatusServer) -> None:
+def test_serving_needs_an_answer_and_a_silent_engine_is_unready_before_it_is_the_end(status: Server) -> None:
     member = leader(status, PlayedRay())
     canary: Any = PlayedCanary()
     member.canary = canary
@@ -197,7 +199,7 @@ class PlayedClock(Clock):
         super().__init__(now=lambda: passed[0], sleep=lambda seconds: passed.__setitem__(0, passed[0] + seconds))
 
 
-def worker(status: StatusServer, ray: PlayedRay, *answers: RuntimeStatus | None, **changes: Any) -> Worker:
+def worker(status: Server, ray: PlayedRay, *answers: RuntimeStatus | None, **changes: Any) -> Worker:
     left = list(answers)
     played: Any = ray
     return Worker(
@@ -221,7 +223,7 @@ def stay(member: Worker) -> RuntimeFailure:
 
 
 def test_a_worker_ends_when_the_leader_says_that_its_process_died(
-    status: StatusServer, capsys: pytest.CaptureFixture[str]
+    status: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blame = {"failed_rank": 1, "failed_pid": 7, "failed_cause": "WorkerDied", "message": "rank 1 was killed"}
     end = stay(worker(status, PlayedRay(), SERVING, SERVING.model_copy(update=blame)))
@@ -229,7 +231,7 @@ def test_a_worker_ends_when_the_leader_says_that_its_process_died(
     assert "last words of 7" in capsys.readouterr().err
 
 
-def test_a_worker_stays_while_another_rank_is_blamed_and_loses_its_leader_later(status: StatusServer) -> None:
+def test_a_worker_stays_while_another_rank_is_blamed_and_loses_its_leader_later(status: Server) -> None:
     other = SERVING.model_copy(update={"failed_rank": 2})
     member = worker(status, PlayedRay(), other, other, None)
     end = stay(member)
@@ -237,13 +239,13 @@ def test_a_worker_stays_while_another_rank_is_blamed_and_loses_its_leader_later(
     assert 6 <= member.clock.now() < 20
 
 
-def test_a_leader_that_is_busy_loading_may_be_silent_for_longer(status: StatusServer) -> None:
+def test_a_leader_that_is_busy_loading_may_be_silent_for_longer(status: Server) -> None:
     member = worker(status, PlayedRay(), RuntimeStatus(phase=Phase.LOADING), None)
     assert stay(member).cause is Cause.LeaderLost
     assert member.clock.now() >= 20
 
 
-def test_a_worker_tells_what_speaks_against_it(status: StatusServer) -> None:
+def test_a_worker_tells_what_speaks_against_it(status: Server) -> None:
     member = worker(status, PlayedRay(dies_after=2), SERVING)
     played: Any = type("Played", (), {"look": lambda *_: "process 7 (ray) has been stopped for 3 s"})
     member.stopped = played()
@@ -251,13 +253,13 @@ def test_a_worker_tells_what_speaks_against_it(status: StatusServer) -> None:
     assert status.status.suspect == "process 7 (ray) has been stopped for 3 s"
 
 
-def test_a_leader_that_is_silent_for_a_moment_is_not_lost(status: StatusServer) -> None:
+def test_a_leader_that_is_silent_for_a_moment_is_not_lost(status: Server) -> None:
     end = stay(worker(status, PlayedRay(dies_after=12), SERVING, None, None, SERVING))
     assert end.cause is Cause.RayFailed
 
 
 def test_a_head_that_cannot_be_reached_is_named_with_the_time_that_was_given(
-    status: StatusServer, monkeypatch: pytest.MonkeyPatch
+    status: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         unused = closed.getsockname()[1]
@@ -269,7 +271,7 @@ def test_a_head_that_cannot_be_reached_is_named_with_the_time_that_was_given(
 
 
 def test_the_leader_is_asked_at_the_address_where_it_was_reached(
-    status: StatusServer, monkeypatch: pytest.MonkeyPatch
+    status: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pod keeps its address, but the cluster's DNS may be away for a while."""
     head = socket.create_server(("127.0.0.1", 0))
@@ -283,9 +285,7 @@ def test_the_leader_is_asked_at_the_address_where_it_was_reached(
     assert set(asked) == {"127.0.0.1"}
 
 
-def test_a_failed_ray_start_is_cleared_away_and_tried_again(
-    status: StatusServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_ray_start_is_cleared_away_and_tried_again(status: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = PlayedRay(starts=[Cause.RayFailed, Cause.RayFailed])
     member = worker(status, ray, SERVING)
     monkeypatch.setattr(member, "_reach_head", lambda: None)
@@ -293,7 +293,7 @@ def test_a_failed_ray_start_is_cleared_away_and_tried_again(
     assert ray.cleared == 2
 
 
-def test_a_stopped_worker_stays_for_as_long_as_its_leader_answers(status: StatusServer) -> None:
+def test_a_stopped_worker_stays_for_as_long_as_its_leader_answers(status: Server) -> None:
     status.update(phase=Phase.JOINED)
     member = worker(status, PlayedRay())
     answers: list[RuntimeStatus | None] = [SERVING] * 40
@@ -304,7 +304,7 @@ def test_a_stopped_worker_stays_for_as_long_as_its_leader_answers(status: Status
     assert not answers, "every answer was heard before the leader counted as gone"
 
 
-def test_a_stopped_worker_that_has_not_joined_has_nothing_to_stay_for(status: StatusServer) -> None:
+def test_a_stopped_worker_that_has_not_joined_has_nothing_to_stay_for(status: Server) -> None:
     worker(status, PlayedRay(), SERVING).drain()
 
 
@@ -318,7 +318,7 @@ class PlayedDriver:
         self.signals.append(number)
 
 
-def serving(status: StatusServer, ray: PlayedRay, *reports: Report) -> tuple[Leader, PlayedDriver]:
+def serving(status: Server, ray: PlayedRay, *reports: Report) -> tuple[Leader, PlayedDriver]:
     member, driver = leader(status, ray), PlayedDriver()
     played: Any = (PlayedCanary(), driver, Script(*reports))
     member.canary, member._driver, member._reports = played
@@ -326,20 +326,20 @@ def serving(status: StatusServer, ray: PlayedRay, *reports: Report) -> tuple[Lea
     return member, driver
 
 
-def test_a_stopped_leader_is_unready_at_once_and_goes_when_the_last_request_has_gone(status: StatusServer) -> None:
+def test_a_stopped_leader_is_unready_at_once_and_goes_when_the_last_request_has_gone(status: Server) -> None:
     member, driver = serving(status, PlayedRay(), Report(event="drained"))
     member.drain()
     assert driver.signals == [DRAIN_SIGNAL]
     assert not status.ready
 
 
-def test_a_leader_that_does_not_serve_has_nothing_to_drain(status: StatusServer) -> None:
+def test_a_leader_that_does_not_serve_has_nothing_to_drain(status: Server) -> None:
     member = leader(status, PlayedRay())
     member.drain()
 
 
 @pytest.mark.parametrize("blamed", [[1], [0]])
-def test_a_drain_ends_with_the_engine(status: StatusServer, blamed: list[int]) -> None:
+def test_a_drain_ends_with_the_engine(status: Server, blamed: list[int]) -> None:
     """Requests that wait for a rank which is dead would wait for ever."""
     member, _ = serving(status, PlayedRay(), Report(event="rank-died", ranks=blamed, pid=7, message="killed"))
     try:
@@ -354,7 +354,7 @@ def hung(rank: int) -> Any:
     return type("Played", (), {"look": lambda _: [peer], "watch": lambda *_: None})()
 
 
-def test_a_hung_rank_is_published_and_gets_to_end_first(status: StatusServer) -> None:
+def test_a_hung_rank_is_published_and_gets_to_end_first(status: Server) -> None:
     member, _ = serving(status, PlayedRay())
     member.canary.standstill = Standstill(seconds=3)  # type: ignore[misc,union-attr]  # a played one
     member.peers = hung(2)
@@ -364,7 +364,7 @@ def test_a_hung_rank_is_published_and_gets_to_end_first(status: StatusServer) ->
     assert "rank 2: process 7 (ray) has been stopped for 3 s" in status.status.message
 
 
-def test_a_rank_out_of_reach_cannot_tell_so_the_leader_does_at_once(status: StatusServer) -> None:
+def test_a_rank_out_of_reach_cannot_tell_so_the_leader_does_at_once(status: Server) -> None:
     member, _ = serving(status, PlayedRay())
     member.canary.standstill = Standstill(seconds=3)  # type: ignore[misc,union-attr]  # a played one
     member.head_start = 60
@@ -378,7 +378,7 @@ def test_a_rank_out_of_reach_cannot_tell_so_the_leader_does_at_once(status: Stat
     assert not status.ready
 
 
-def test_a_start_that_hangs_names_the_rank_that_hangs(status: StatusServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_hangs_names_the_rank_that_hangs(status: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "STARTING", replace(verdict.STARTING, evidence=0.3))
     member = leader(status, PlayedRay())
     member.peers = hung(1)

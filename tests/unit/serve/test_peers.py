@@ -9,8 +9,10 @@ import pytest
 from hunyuan_runtime.config import Phase, RuntimeStatus
 from hunyuan_runtime.serve import peers
 from hunyuan_runtime.serve.peers import Peers, ask_status
-from hunyuan_runtime.serve.status import StatusServer
 from hunyuan_runtime.serve.stopped import LASTING, StoppedProcesses
+from hunyuan_runtime.status import StatusServer
+
+Server = StatusServer[RuntimeStatus]
 
 WELL = RuntimeStatus(phase=Phase.JOINED)
 SUSPECT = WELL.model_copy(update={"suspect": "process 7 (ray) has been stopped for 3 s"})
@@ -53,14 +55,14 @@ def test_without_ranks_there_is_nothing_to_see() -> None:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatusServer]:
-    server = StatusServer(port=0, host="127.0.0.1")
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    server = StatusServer(port=0, status=RuntimeStatus(phase=Phase.STARTING), host="127.0.0.1")
     monkeypatch.setattr(peers, "Port", type("Port", (), {"STATUS": server.port}))
     yield server
     server.close()
 
 
-def test_a_status_server_is_asked_over_http(server: StatusServer) -> None:
+def test_a_status_server_is_asked_over_http(server: Server) -> None:
     server.update(suspect="x")
     answer = ask_status("127.0.0.1")
     assert answer is not None

@@ -2,19 +2,22 @@
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from hunyuan_runtime.config import Phase, RuntimeStatus
+from hunyuan_runtime.config import RuntimeStatus
+from hunyuan_runtime.train_config import TrainStatus
+
+Status = TypeVar("Status", RuntimeStatus, TrainStatus)
 
 
-class StatusServer:
+class StatusServer(Generic[Status]):
     """Answers on ``port`` from its own thread, so that a probe never waits for a loading model.
 
     The status is one frozen record that is replaced as a whole: readers need no lock.
     """
 
-    def __init__(self, port: int, host: str = "") -> None:
-        self.status = RuntimeStatus(phase=Phase.STARTING)
+    def __init__(self, port: int, status: Status, host: str = "") -> None:
+        self.status: Status = status
         self.ready = False
         self._server = ThreadingHTTPServer((host, port), self._handler())
         threading.Thread(target=self._server.serve_forever, name="status", daemon=True).start()

@@ -10,7 +10,7 @@ import pytest
 
 
 def run(script: str, *args: str) -> subprocess.CompletedProcess[str]:
-    head = "import os, signal, subprocess, sys, time\nfrom hunyuan_runtime.serve.processes import *\nadopt_orphans()\n"
+    head = "import os, signal, subprocess, sys, time\nfrom hunyuan_runtime.processes import *\nadopt_orphans()\n"
     return subprocess.run(
         [sys.executable, "-c", head + textwrap.dedent(script), *args],
         capture_output=True,
