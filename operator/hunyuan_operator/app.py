@@ -19,6 +19,7 @@ from typing import Any
 import kopf
 
 from hunyuan_operator import handlers, login, web
+from hunyuan_operator.api import names
 from hunyuan_operator.cluster.answers import NotFound
 from hunyuan_operator.cluster.client import ApiClient
 from hunyuan_operator.cluster.events import Recorder
@@ -113,6 +114,8 @@ class Operator:
         await _first_of(controller.run(self._settings.workers), self._elector.hold(), self._check_cache())
 
     async def _reconcile(self, key: Key) -> timedelta | None:
+        if key.kind == names.FINE_TUNE_KIND:
+            return None
         result = await reconcile(key, self._cluster, _now(), self._settings)
         return result.requeue_after
 
@@ -122,7 +125,7 @@ class Operator:
                 await self._cluster.sync(self._settings.watch_namespaces)
                 self.synced = True
             except NotFound as error:
-                raise Unavailable(f"HunyuanDeployments can't be listed: is their CRD installed? ({error})") from error
+                raise Unavailable(f"the resources can't be listed: are their CRDs installed? ({error})") from error
             except Unavailable as error:
                 logger.warning("can't list yet, again in %.0f s: %s", _RETRY, error)
                 await asyncio.sleep(_RETRY)

@@ -18,7 +18,6 @@ from hunyuan_operator.workqueue import WorkQueue
 
 RESYNC = timedelta(minutes=10)
 _JITTER = 0.2
-_REFUSED = timedelta(seconds=30)
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class Controller:
             logger.warning("%s: the API server can't answer, again in %.1f s: %s", key, wait, error)
         except (Refused, InvalidSpec) as error:
             result = "refused"
-            wait = self.queue.add_failed(key, at_least=_REFUSED.total_seconds())
+            wait = self.queue.add_failed(key, at_least=Refused.ask_again.total_seconds())
             logger.warning("%s: refused, again in %.1f s: %s", key, wait, error)
         except Exception:  # A defect in one deployment's reconcile must not stop the others'.
             wait = self.queue.add_failed(key)

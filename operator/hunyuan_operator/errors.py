@@ -13,6 +13,7 @@
         └── Refused          quota, permission, admission, validation: slowly, and status says it
 """
 
+from datetime import timedelta
 from typing import ClassVar
 
 from hunyuan_operator.api.reasons import Reason
@@ -58,6 +59,9 @@ class Unavailable(ClusterError):
 
 class Refused(ClusterError):
     """The API server understood and said no; ``str()`` is its own message."""
+
+    ask_again: ClassVar = timedelta(seconds=30)
+    """How long to wait before asking again."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)

@@ -9,14 +9,14 @@ from typing import Any
 
 import kopf
 
-from hunyuan_operator.cluster.cache import Cache, key_of
+from hunyuan_operator.cluster.cache import Cache
+from hunyuan_operator.cluster.client import PAGE
 from hunyuan_operator.cluster.kinds import WATCHED
 from hunyuan_operator.cluster.port import Key
 from hunyuan_operator.workqueue import WorkQueue
 
 _BACKOFFS = (0.5, 1, 2, 4, *[8] * 64)
 """Seconds between kopf's tries to reach the API server: some nine minutes, as its restart would not come sooner."""
-_PAGE = 500
 
 
 def registry(
@@ -41,9 +41,8 @@ def on_event(cache: Cache, queue: WorkQueue[Key], relisted: asyncio.Event) -> Ca
         changed = cache.remove(manifest) if event["type"] == "DELETED" else cache.put(manifest)
         if event["type"] is None:
             relisted.set()
-        if key := key_of(manifest):
-            queue.add(key)
-        for key in changed:  # Another one, if the label that names the owner changed.
+        # Own writes changed it before; another owner was concerned if the label that names it changed.
+        for key in cache.concerned(manifest) | changed:
             queue.add(key)
 
     return watch
@@ -92,7 +91,7 @@ def settings() -> kopf.OperatorSettings:
     kopf_settings.persistence.progress_storage = _NoProgress()
     kopf_settings.networking.error_backoffs = _BACKOFFS
     kopf_settings.networking.connect_timeout = 10
-    kopf_settings.watching.chunk_size = _PAGE
+    kopf_settings.watching.chunk_size = PAGE
     # One task an object: gone as soon as its events are handled, instead of after five idle seconds.
     kopf_settings.queueing.idle_timeout = 0.1
     kopf_settings.queueing.exit_timeout = 0.5

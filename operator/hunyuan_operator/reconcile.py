@@ -23,7 +23,7 @@ from hunyuan_operator.api.times import format_time
 from hunyuan_operator.build.deployment import build
 from hunyuan_operator.build.pod import CONTAINER
 from hunyuan_operator.cluster.port import Cluster, Key
-from hunyuan_operator.errors import InvalidSpec
+from hunyuan_operator.errors import InvalidSpec, Refused
 from hunyuan_operator.execute import changes, execute, reference
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.observe.world import Observed, leaders_to_ask, observe
@@ -38,8 +38,6 @@ LOG_LINES = 20
 _LOG_CHARACTERS = 4000
 POLL = timedelta(seconds=3)
 """How often leaders on their way to serving are asked how far they are."""
-REFUSED = timedelta(seconds=30)
-"""How long to wait before asking again for what was refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ def random_token() -> str:
 async def reconcile(
     key: Key, cluster: Cluster, now: datetime, settings: Settings, token: Callable[[], str] = random_token
 ) -> Result:
-    manifest = cluster.deployment(key)
+    manifest = cluster.resource(key)
     if manifest is None or "deletionTimestamp" in manifest["metadata"]:
         return Result()  # its children go with it
     try:
@@ -142,5 +140,5 @@ def _look_again(plan: DeploymentPlan, observed: Observed, news: News, now: datet
     if leaders_to_ask(observed):
         waits.append(POLL)
     if news.refusal:
-        waits.append(REFUSED)
+        waits.append(Refused.ask_again)
     return min(waits, default=None)

@@ -25,15 +25,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* Everything that the operator does outside its own namespace, and nothing more. */}}
 {{- define "hunyuan-operator.rules" -}}
 - apiGroups: [hunyuan.dev]
-  resources: [hunyuandeployments]
+  resources: [hunyuandeployments, hunyuanfinetunes]
   verbs: [list, watch]
 - apiGroups: [hunyuan.dev]
-  resources: [hunyuandeployments/status]
+  resources: [hunyuandeployments/status, hunyuanfinetunes/status]
   verbs: [patch]
 # Children bear ownerReferences with blockOwnerDeletion; where the admission plugin
 # OwnerReferencesPermissionEnforcement is on (OpenShift), that asks for this right.
 - apiGroups: [hunyuan.dev]
-  resources: [hunyuandeployments/finalizers]
+  resources: [hunyuandeployments/finalizers, hunyuanfinetunes/finalizers]
   verbs: [update]
 - apiGroups: [""]
   resources: [pods]
@@ -41,6 +41,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch, create, delete]
 # patch: server-side apply.
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]

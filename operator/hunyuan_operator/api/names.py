@@ -2,6 +2,8 @@
 
 GROUP = "hunyuan.dev"
 VERSION = "v1alpha1"
+DEPLOYMENT_KIND = "HunyuanDeployment"
+FINE_TUNE_KIND = "HunyuanFineTune"
 FIELD_MANAGER = "hunyuan-operator"
 LONGEST_NAME = 40
 """Of a resource. A deployment's pods append ``-g<group>-<attempt>-<rank>`` and a host name ends at 63 characters: three
@@ -30,6 +32,10 @@ REVISION = f"{GROUP}/revision"
 """Label on pods, and on Jobs: hash of all that the pods are built from."""
 NODES = f"{GROUP}/nodes"
 """Annotation on pods: how many pods their attempt has; a later change of the plan can't misread a running one."""
+CONFIG = f"{GROUP}/config"
+"""Annotation on Jobs: the ConfigMap that their pods mount."""
+COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+"""Label and annotation that Kubernetes puts on the pods of an Indexed Job."""
 APPLIED_HASH = f"{GROUP}/applied-hash"
 """Annotation on every applied object: hash of what was applied, so that an unchanged object costs no write."""
 

@@ -21,7 +21,8 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 
 _CREDENTIALS_LAST = 60.0
 """Seconds; the kubelet renews a projected token ten minutes before it ends, so this is soon enough."""
-_PAGE = 500
+PAGE = 500
+"""Objects of one answer to a list."""
 _CONNECTIONS = 32
 
 
@@ -83,7 +84,7 @@ class ApiClient:
 
     async def pages(self, kind: Kind, namespace: str) -> AsyncIterator[dict[str, Any]]:
         """List a kind page by page; every page bears the same resource version."""
-        params = {"limit": str(_PAGE), "labelSelector": kind.selector}
+        params = {"limit": str(PAGE), "labelSelector": kind.selector}
         while True:
             page = await self.json(Call(method="GET", path=kind.path(namespace), params=params))
             for item in page["items"]:  # Items of a list don't say what they are.

@@ -46,8 +46,8 @@ class Recorder:
         self._instance = instance
         self._series: OrderedDict[tuple[str, str, str], Series] = OrderedDict()
 
-    async def record(self, deployment: Manifest, event: Event, now: datetime) -> None:
-        metadata = deployment["metadata"]
+    async def record(self, resource: Manifest, event: Event, now: datetime) -> None:
+        metadata = resource["metadata"]
         identity = (metadata["uid"], str(event.reason), cut(event.note))
         known = self._series.get(identity)
         if known is not None and now - known.last < _WINDOW:
@@ -55,16 +55,16 @@ class Recorder:
             try:
                 await self._repeat(metadata["namespace"], series)
             except NotFound:  # Events live for an hour, or less where someone cleans up.
-                series = await self._write(deployment, event, now)
+                series = await self._write(resource, event, now)
         else:
-            series = await self._write(deployment, event, now)
+            series = await self._write(resource, event, now)
         self._series[identity] = series
         self._series.move_to_end(identity)
         if len(self._series) > _REMEMBERED:
             self._series.popitem(last=False)
 
-    async def _write(self, deployment: Manifest, event: Event, now: datetime) -> Series:
-        body = self._manifest(deployment, event, now)
+    async def _write(self, resource: Manifest, event: Event, now: datetime) -> Series:
+        body = self._manifest(resource, event, now)
         await self._client.send(Call(method="POST", path=EVENT.path(body["metadata"]["namespace"]), body=body))
         return Series(name=body["metadata"]["name"], count=1, last=now)
 
@@ -73,8 +73,8 @@ class Recorder:
         path = EVENT.path(namespace, series.name)
         await self._client.send(Call(method="PATCH", path=path, body=patch, content_type=MERGE_PATCH))
 
-    def _manifest(self, deployment: Manifest, event: Event, now: datetime) -> dict[str, Any]:
-        metadata = deployment["metadata"]
+    def _manifest(self, resource: Manifest, event: Event, now: datetime) -> dict[str, Any]:
+        metadata = resource["metadata"]
         text = f"{metadata['uid']} {event.reason} {event.note} {now.isoformat()}"
         return {
             "apiVersion": EVENT.api_version,
@@ -91,8 +91,8 @@ class Recorder:
             "type": event.type,
             "note": cut(event.note),
             "regarding": {
-                "apiVersion": deployment["apiVersion"],
-                "kind": deployment["kind"],
+                "apiVersion": resource["apiVersion"],
+                "kind": resource["kind"],
                 "namespace": metadata["namespace"],
                 "name": metadata["name"],
                 "uid": metadata["uid"],

@@ -26,17 +26,21 @@ class Kind:
         return f"{root}{scope}/{'/'.join(parts)}"
 
 
-DEPLOYMENT = Kind(name="HunyuanDeployment", plural="hunyuandeployments", group=names.GROUP, version=names.VERSION)
+DEPLOYMENT, FINE_TUNE = (
+    Kind(name=name, plural=f"{name.lower()}s", group=names.GROUP, version=names.VERSION)
+    for name in (names.DEPLOYMENT_KIND, names.FINE_TUNE_KIND)
+)
 CHILDREN = tuple(
-    Kind(name=name, plural=plural, selector=names.DEPLOYMENT)
-    for name, plural in (
-        ("Pod", "pods"),
-        ("Service", "services"),
-        ("ConfigMap", "configmaps"),
-        ("ServiceAccount", "serviceaccounts"),
+    Kind(name=name, plural=f"{name.lower()}s", group=group, selector=f"{names.MANAGED_BY}={names.FIELD_MANAGER}")
+    for name, group in (
+        ("Pod", ""),
+        ("Job", "batch"),
+        ("Service", ""),
+        ("ConfigMap", ""),
+        ("ServiceAccount", ""),
     )
 )
-WATCHED = (DEPLOYMENT, *CHILDREN)
+WATCHED = (DEPLOYMENT, FINE_TUNE, *CHILDREN)
 SECRET = Kind(name="Secret", plural="secrets")
 EVENT = Kind(name="Event", plural="events", group="events.k8s.io")
 LEASE = Kind(name="Lease", plural="leases", group="coordination.k8s.io")

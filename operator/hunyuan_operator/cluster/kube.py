@@ -7,20 +7,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
+from typing import TypeVar
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hunyuan_operator.api import names
 from hunyuan_operator.cluster.answers import NotFound
 from hunyuan_operator.cluster.cache import Cache
 from hunyuan_operator.cluster.client import APPLY, JSON, METADATA_ONLY, ApiClient, Call
 from hunyuan_operator.cluster.events import Recorder
-from hunyuan_operator.cluster.kinds import BY_NAME, DEPLOYMENT, SECRET, WATCHED, Kind
+from hunyuan_operator.cluster.kinds import BY_NAME, SECRET, WATCHED, Kind
 from hunyuan_operator.cluster.port import Event, Key
 from hunyuan_operator.errors import ClusterError, Conflict
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_runtime.config import Port, RuntimeStatus
+from hunyuan_runtime.train_config import TrainStatus
+
+_Status = TypeVar("_Status", bound=BaseModel)
 
 _LOG_BYTES = 65536
 _STATUS_BYTES = 65536
@@ -46,10 +50,10 @@ class KubeCluster:
         self._recorder = recorder
         self._now = now
         self._secrets: set[tuple[str, str]] = set()
-        """UID of the deployment and name of a Secret that was there; forgotten when the cache is checked."""
+        """UID of the resource and name of a Secret that was there; forgotten when the cache is checked."""
 
-    def deployment(self, key: Key) -> Manifest | None:
-        return self.cache.deployment(key)
+    def resource(self, key: Key) -> Manifest | None:
+        return self.cache.resource(key)
 
     def children(self, key: Key) -> list[Manifest]:
         return self.cache.children(key)
@@ -61,7 +65,7 @@ class KubeCluster:
         for kind in WATCHED:
             for namespace in namespaces or ("",):
                 changed |= await self._sync_kind(kind, namespace)
-        return changed
+        return changed.union(*map(self.cache.dependents, changed))
 
     async def _sync_kind(self, kind: Kind, namespace: str) -> set[Key]:
         changed: set[Key] = set()
@@ -75,8 +79,8 @@ class KubeCluster:
         return changed | self.cache.retain(kind.name, namespace, uids, version)
 
     async def has_secret(self, key: Key, name: str) -> bool:
-        deployment = self.deployment(key)
-        known = (deployment["metadata"]["uid"] if deployment else "", name)
+        resource = self.resource(key)
+        known = (resource["metadata"]["uid"] if resource else "", name)
         if known in self._secrets:
             return True
         call = Call(method="GET", path=SECRET.path(key.namespace, name), accept=METADATA_ONLY)
@@ -128,22 +132,22 @@ class KubeCluster:
         else:
             self.cache.discard(metadata["uid"])
 
-    async def patch_status(self, deployment: Manifest, status: Manifest) -> None:
-        metadata = deployment["metadata"]
+    async def patch_status(self, resource: Manifest, status: Manifest) -> None:
+        metadata = resource["metadata"]
         # With the UID, a resource that was deleted and made again under the name refuses the old one's status.
         identity = {key: metadata[key] for key in ("namespace", "name", "uid")}
         body = {
-            "apiVersion": DEPLOYMENT.api_version,
-            "kind": DEPLOYMENT.name,
+            "apiVersion": resource["apiVersion"],
+            "kind": resource["kind"],
             "metadata": identity,
             "status": status,
         }
         await self._write("PATCH", body, name=metadata["name"], subresource="status")
 
-    async def emit(self, deployment: Manifest, event: Event) -> None:
+    async def emit(self, resource: Manifest, event: Event) -> None:
         # The client counts what failed.
         with suppress(ClusterError):
-            await self._recorder.record(deployment, event, self._now())
+            await self._recorder.record(resource, event, self._now())
 
     async def log_tail(self, pod: Manifest, container: str, lines: int) -> str:
         metadata = pod["metadata"]
@@ -157,12 +161,18 @@ class KubeCluster:
         return text.decode(errors="replace")
 
     async def runtime_status(self, ip: str) -> RuntimeStatus | None:
+        return await self._told(ip, RuntimeStatus)
+
+    async def train_status(self, ip: str) -> TrainStatus | None:
+        return await self._told(ip, TrainStatus)
+
+    async def _told(self, ip: str, status: type[_Status]) -> _Status | None:
         host = f"[{ip}]" if ":" in ip else ip
         try:
             async with self._runtime.get(f"http://{host}:{Port.STATUS.value}/status") as response:
                 if response.status != HTTPStatus.OK:
                     return None
-                return RuntimeStatus.model_validate_json(await response.content.read(_STATUS_BYTES))
+                return status.model_validate_json(await response.content.read(_STATUS_BYTES))
         except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
             return None
 

@@ -10,22 +10,24 @@ from typing import Literal, Protocol
 from hunyuan_operator.api.reasons import EventReason
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_runtime.config import RuntimeStatus
+from hunyuan_runtime.train_config import TrainStatus
 
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """Names one HunyuanDeployment."""
+    """Names one resource; ``kind`` is :data:`names.DEPLOYMENT_KIND` or :data:`names.FINE_TUNE_KIND`."""
 
+    kind: str
     namespace: str
     name: str
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """An Event about the deployment; ``note`` is cut to 1,024 characters, as the API asks."""
+    """An Event about a resource; ``note`` is cut to 1,024 characters, as the API asks."""
 
     reason: EventReason
     note: str
@@ -33,11 +35,11 @@ class Event:
 
 
 class Cluster(Protocol):
-    def deployment(self, key: Key) -> Manifest | None:
+    def resource(self, key: Key) -> Manifest | None:
         """The resource as last seen by the watch; None when it is gone."""
 
     def children(self, key: Key) -> list[Manifest]:
-        """Pods, Services, ConfigMaps and ServiceAccounts that carry the deployment's label, each with its ``kind``."""
+        """Pods, Jobs, Services, ConfigMaps, ServiceAccounts that bear the resource's label, each with its ``kind``."""
 
     async def has_secret(self, key: Key, name: str) -> bool:
         """Asks the API server: Secrets are never listed nor watched."""
@@ -54,17 +56,21 @@ class Cluster(Protocol):
     async def delete(self, manifest: Manifest) -> None:
         """Delete exactly this object: ``apiVersion``, ``kind`` and metadata's namespace, name and UID name it.
 
-        A ``deletionGracePeriodSeconds`` in its metadata replaces the pod's own. No error when it is gone already.
+        A ``deletionGracePeriodSeconds`` in its metadata replaces the pod's own. No error when it is gone already. What
+        it owns goes after it, as a Job's pods do.
         """
 
-    async def patch_status(self, deployment: Manifest, status: Manifest) -> None:
+    async def patch_status(self, resource: Manifest, status: Manifest) -> None:
         """Replace the fields of ``status`` that the operator owns by server-side apply."""
 
-    async def emit(self, deployment: Manifest, event: Event) -> None:
+    async def emit(self, resource: Manifest, event: Event) -> None:
         """Best effort: a failure to write an Event is counted, never raised."""
 
     async def log_tail(self, pod: Manifest, container: str, lines: int) -> str:
         """The last lines of a container's log; empty when the node or the log is gone. ``pod`` is as for delete."""
 
     async def runtime_status(self, ip: str) -> RuntimeStatus | None:
-        """What a rank answers on its status port; None when it doesn't within two seconds."""
+        """What a rank that serves answers on its status port; None when it doesn't within two seconds."""
+
+    async def train_status(self, ip: str) -> TrainStatus | None:
+        """Likewise of a fine-tune's rank."""

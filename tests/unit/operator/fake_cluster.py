@@ -14,7 +14,7 @@ from typing import Any
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeploymentStatus
 from hunyuan_operator.api.times import format_time
-from hunyuan_operator.cluster.cache import slim
+from hunyuan_operator.cluster.cache import key_of, slim
 from hunyuan_operator.cluster.port import Event, Key
 from hunyuan_operator.errors import Conflict
 from hunyuan_operator.observe.manifest import Manifest
@@ -23,6 +23,7 @@ from hunyuan_operator.settings import Settings
 
 from hunyuan_runtime.config import NetworkReport, Phase, Progress, RuntimeStatus
 from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
+from hunyuan_runtime.train_config import TrainStatus
 
 Object = dict[str, Any]
 START = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -64,12 +65,16 @@ def deployment(name: str = "tiny", **spec: Any) -> Object:
 
 @dataclass(kw_only=True)
 class FakeCluster:
-    resource: Object
+    subject: Object
+    """The deployment that is reconciled."""
+    fine_tunes: list[Object] = field(default_factory=list)
     now: datetime = START
     objects: dict[tuple[str, str], Object] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     runtime: dict[str, RuntimeStatus] = field(default_factory=dict)
     """What leaders answer, by address."""
+    training: dict[str, TrainStatus] = field(default_factory=dict)
+    """What ranks of fine-tunes answer, by address."""
     writes: list[str] = field(default_factory=list)
     refuse: Callable[[str, Manifest], Exception | None] = lambda verb, manifest: None
     """Asked before each write, as ``(verb, manifest)``."""
@@ -79,8 +84,9 @@ class FakeCluster:
 
     # ---- the port ----------------------------------------------------------------------------------------------------
 
-    def deployment(self, key: Key) -> Manifest | None:
-        return slim(copy.deepcopy(self.resource)) if key == self.key else None
+    def resource(self, key: Key) -> Manifest | None:
+        there = [self.subject, *self.fine_tunes]
+        return next((slim(copy.deepcopy(one)) for one in there if key_of(one) == key), None)
 
     def children(self, key: Key) -> list[Manifest]:
         labelled = (
@@ -106,10 +112,10 @@ class FakeCluster:
         if found is not None and found["metadata"]["uid"] == manifest["metadata"]["uid"]:
             self._write("delete", manifest, lambda: self._remove(name))
 
-    async def patch_status(self, deployment: Manifest, status: Manifest) -> None:
-        self._write("status", deployment, lambda: self.resource.update(status=copy.deepcopy(dict(status))))
+    async def patch_status(self, resource: Manifest, status: Manifest) -> None:
+        self._write("status", resource, lambda: self.subject.update(status=copy.deepcopy(dict(status))))
 
-    async def emit(self, deployment: Manifest, event: Event) -> None:
+    async def emit(self, resource: Manifest, event: Event) -> None:
         self.events.append(event)
 
     async def log_tail(self, pod: Manifest, container: str, lines: int) -> str:
@@ -117,6 +123,9 @@ class FakeCluster:
 
     async def runtime_status(self, ip: str) -> RuntimeStatus | None:
         return self.runtime.get(ip)
+
+    async def train_status(self, ip: str) -> TrainStatus | None:
+        return self.training.get(ip)
 
     def _write(self, verb: str, manifest: Manifest, effect: Callable[[], object]) -> None:
         if error := self.refuse(verb, manifest):
@@ -152,11 +161,11 @@ class FakeCluster:
 
     @property
     def key(self) -> Key:
-        return Key(self.resource["metadata"]["namespace"], self.resource["metadata"]["name"])
+        return Key(names.DEPLOYMENT_KIND, self.subject["metadata"]["namespace"], self.subject["metadata"]["name"])
 
     @property
     def status(self) -> HunyuanDeploymentStatus:
-        return HunyuanDeploymentStatus.model_validate(self.resource["status"])
+        return HunyuanDeploymentStatus.model_validate(self.subject["status"])
 
     def condition(self, kind: str) -> tuple[str, str]:
         """``(status, reason)``, both empty when it is not there."""
@@ -186,8 +195,8 @@ class FakeCluster:
         raise AssertionError(f"still writing after {passes} passes: {self.writes[-5:]}")
 
     def change(self, **spec: Any) -> None:
-        self.resource["spec"] |= spec
-        self.resource["metadata"]["generation"] += 1
+        self.subject["spec"] |= spec
+        self.subject["metadata"]["generation"] += 1
 
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -278,7 +287,7 @@ class FakeCluster:
             self.start_pods()
             self.make_ready()
             self.advance(1)
-        raise AssertionError(f"never ready: {self.resource['status']}")
+        raise AssertionError(f"never ready: {self.subject['status']}")
 
 
 def _prepared(name: str) -> Object:

@@ -48,7 +48,7 @@ async def act(cluster: FakeCluster, what: str, *given: object) -> None:
             cluster.start_pods()
             cluster.make_ready()
         case "lose status", _:
-            cluster.resource.pop("status", None)
+            cluster.subject.pop("status", None)
         case "pass", _:
             await cluster.pass_once()
 
@@ -65,7 +65,7 @@ def check(cluster: FakeCluster) -> None:
 @given(story=st.lists(action, max_size=25))
 def test_any_story_keeps_attempts_apart_and_ends_well(story: list[tuple[str]]) -> None:
     async def play() -> None:
-        cluster = FakeCluster(resource=deployment(groups=2, restart={"limit": 1000}))
+        cluster = FakeCluster(subject=deployment(groups=2, restart={"limit": 1000}))
         for step in story:
             await act(cluster, *step)
             check(cluster)

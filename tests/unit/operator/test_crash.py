@@ -64,7 +64,7 @@ async def suspend(cluster: FakeCluster) -> None:
 
 def end_state(cluster: FakeCluster) -> dict[str, Any]:
     """All but times, and what only counts passes."""
-    status = cluster.resource["status"]
+    status = cluster.subject["status"]
     return {
         "objects": sorted(cluster.objects),
         "revisions": {name: cluster.pod(name)["metadata"]["labels"]["hunyuan.dev/revision"] for name in cluster.pods},
@@ -75,7 +75,7 @@ def end_state(cluster: FakeCluster) -> dict[str, Any]:
 
 
 async def tell(story: Story, crash_at: int, *, after_effect: bool) -> FakeCluster:
-    cluster = FakeCluster(resource=deployment(groups=2))
+    cluster = FakeCluster(subject=deployment(groups=2))
     if story is not play:
         await play(cluster)
         cluster.writes.clear()

@@ -13,7 +13,7 @@ LEADER, WORKER = "tiny-g0-1-0", "tiny-g0-1-1"
 
 @pytest.fixture
 async def cluster() -> FakeCluster:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     await cluster.serve()
     cluster.events.clear()
     return cluster
@@ -22,7 +22,7 @@ async def cluster() -> FakeCluster:
 async def test_one_ranks_end_ends_the_whole_group_and_its_cause_stays_in_status(cluster: FakeCluster) -> None:
     cluster.end(WORKER, Cause.WorkerDied, "rank 1's engine process was killed")
     await cluster.settle()
-    failure = cluster.resource["status"]["lastFailure"]
+    failure = cluster.subject["status"]["lastFailure"]
     assert failure == {
         "time": "2026-11-24T12:00:01Z",
         "group": 0,
@@ -45,7 +45,7 @@ async def test_one_ranks_end_ends_the_whole_group_and_its_cause_stays_in_status(
 async def test_a_rank_that_cannot_tell_is_named_by_another(cluster: FakeCluster) -> None:
     cluster.end(LEADER, Cause.RankUnreachable, "rank 1 has not answered for 4 s", ranks=(1,))
     await cluster.settle()
-    failure = cluster.resource["status"]["lastFailure"]
+    failure = cluster.subject["status"]["lastFailure"]
     assert (failure["reason"], failure["pod"], failure["node"]) == ("RankUnreachable", WORKER, "node-1")
     assert failure["message"] == f"rank 1 has not answered for 4 s ({WORKER} is on node-1)"
     assert "exitCode" not in failure, "its own container has not ended"
@@ -156,7 +156,7 @@ async def test_a_stalled_group_starts_again_when_someone_helps(cluster: FakeClus
 
 
 async def test_too_many_failures_stall_until_the_window_frees() -> None:
-    cluster = FakeCluster(resource=deployment(restart={"limit": 1, "window": "1h"}))
+    cluster = FakeCluster(subject=deployment(restart={"limit": 1, "window": "1h"}))
     for attempt in (1, 2):
         await cluster.serve()
         cluster.end(f"tiny-g0-{attempt}-1", 1)
@@ -194,7 +194,7 @@ async def test_pods_that_vanish_without_a_trace_end_the_attempt_too(cluster: Fak
 
 
 async def test_giving_up_on_a_rank_that_never_came_to_run_does_not_count() -> None:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     await cluster.settle()
     cluster.start_pods()
     cluster.trouble(WORKER, "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
@@ -218,7 +218,7 @@ async def test_nobody_waits_for_ever_for_a_pod_of_a_lost_node(cluster: FakeClust
 
 
 async def test_groups_fail_on_their_own() -> None:
-    cluster = FakeCluster(resource=deployment(groups=2))
+    cluster = FakeCluster(subject=deployment(groups=2))
     await cluster.serve()
     cluster.end("tiny-g1-1-0", Cause.RayFailed)
     await cluster.settle()
@@ -232,7 +232,7 @@ async def test_a_lost_status_is_told_by_the_pods_labels(cluster: FakeCluster) ->
     cluster.let_go()
     cluster.advance(10)
     await cluster.serve()
-    del cluster.resource["status"]
+    del cluster.subject["status"]
     await cluster.settle()
     assert cluster.pods == ["tiny-g0-2-0", "tiny-g0-2-1"]
     assert cluster.status.group_statuses[0].attempt == 2

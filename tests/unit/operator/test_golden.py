@@ -61,12 +61,12 @@ def test_every_case_has_its_story() -> None:
 @pytest.mark.parametrize("case", STORIES)
 async def test_golden(case: str) -> None:
     folder = GOLDEN / case
-    cluster = FakeCluster(resource=yaml.safe_load((folder / "cr.yaml").read_text()))
+    cluster = FakeCluster(subject=yaml.safe_load((folder / "cr.yaml").read_text()))
     await cluster.pass_once()
     objects = [without_server_fields(cluster.objects[name]) for name in sorted(cluster.objects)]
     await STORIES[case](cluster)
     check(folder / "objects.yaml", objects)
-    check(folder / "status.yaml", [cluster.resource["status"]])
+    check(folder / "status.yaml", [cluster.subject["status"]])
 
 
 def without_server_fields(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ MILESTONES = ("Scheduled", "RayReady", "ModelLoaded", "Serving")
 
 
 async def ready(**spec: Any) -> FakeCluster:
-    cluster = FakeCluster(resource=deployment(**spec))
+    cluster = FakeCluster(subject=deployment(**spec))
     await cluster.serve()
     cluster.writes.clear()
     cluster.events.clear()
@@ -22,7 +22,7 @@ async def ready(**spec: Any) -> FakeCluster:
 
 
 async def test_its_objects_are_made_before_its_pods_and_the_attempt_is_remembered_before_all() -> None:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     await cluster.pass_once()
     kinds = [write.split()[:2] for write in cluster.writes]
     assert kinds[0] == ["status", "HunyuanDeployment"]
@@ -32,7 +32,7 @@ async def test_its_objects_are_made_before_its_pods_and_the_attempt_is_remembere
 
 
 async def test_conditions_follow_the_group_on_its_way_to_serving() -> None:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     seen = []
 
     async def look() -> str:
@@ -61,7 +61,7 @@ async def test_conditions_follow_the_group_on_its_way_to_serving() -> None:
 
 
 async def test_a_ready_deployment_says_where_it_answers_and_how_it_is_laid_out() -> None:
-    status = (await ready()).resource["status"]
+    status = (await ready()).subject["status"]
     assert status["url"] == "http://tiny.demo.svc:8000/v1"
     assert status["plan"].items() >= {"nodes": 2, "tensorParallel": 2, "pipelineParallel": 1}.items()
     assert status["plan"]["maxConcurrency"] > 1
@@ -92,7 +92,7 @@ async def test_nothing_is_written_while_nothing_changes() -> None:
 
 
 async def test_a_condition_keeps_its_time_of_transition_until_its_status_changes() -> None:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     await cluster.settle()
     times = {c.type: c.last_transition_time for c in cluster.status.conditions}
     cluster.advance(60)
@@ -104,7 +104,7 @@ async def test_a_condition_keeps_its_time_of_transition_until_its_status_changes
 
 
 async def test_a_leader_on_its_way_is_asked_every_few_seconds_and_a_ready_one_no_more() -> None:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     await cluster.settle()
     cluster.start_pods()
     assert (await cluster.settle()).requeue_after is not None
@@ -113,7 +113,7 @@ async def test_a_leader_on_its_way_is_asked_every_few_seconds_and_a_ready_one_no
 
 
 async def test_kstatus_conditions_are_present_only_while_true() -> None:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     await cluster.settle()
     assert cluster.condition("Reconciling") == ("True", "Starting")
     await cluster.serve()
@@ -241,12 +241,12 @@ async def test_an_object_that_was_deleted_or_differs_is_put_right() -> None:
 
 
 async def test_nothing_is_done_for_a_resource_that_is_being_deleted_or_gone() -> None:
-    cluster = FakeCluster(resource=deployment())
-    cluster.resource["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    cluster = FakeCluster(subject=deployment())
+    cluster.subject["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
     await cluster.pass_once()
     assert cluster.writes == []
 
 
 async def test_what_is_written_can_be_read_back() -> None:
     cluster = await ready()
-    assert HunyuanDeployment.parse(cluster.resource).status == cluster.status
+    assert HunyuanDeployment.parse(cluster.subject).status == cluster.status

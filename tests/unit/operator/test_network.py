@@ -14,7 +14,7 @@ LEADER, WORKER = "tiny-g0-1-0", "tiny-g0-1-1"
 
 async def begun(**spec: Any) -> FakeCluster:
     """Both pods have a node, and run their preflight."""
-    cluster = FakeCluster(resource=deployment(**spec))
+    cluster = FakeCluster(subject=deployment(**spec))
     await cluster.settle()
     cluster.start_pods()
     for pod in cluster.live_pods():
@@ -103,14 +103,14 @@ async def test_the_next_attempt_checks_again_and_serves() -> None:
     ],
 )
 async def test_without_preflight_there_is_neither_container_nor_condition(spec: Object) -> None:
-    cluster = FakeCluster(resource=deployment(**spec))
+    cluster = FakeCluster(subject=deployment(**spec))
     await cluster.serve()
     assert not any("initContainers" in cluster.pod(name)["spec"] for name in cluster.pods)
     assert cluster.condition("NetworkVerified") == ("", "")
 
 
 async def test_a_group_from_before_the_preflight_is_not_called_verified() -> None:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     await cluster.serve()
     for pod in cluster.live_pods():
         del pod["spec"]["initContainers"], pod["status"]["initContainerStatuses"]
@@ -120,7 +120,7 @@ async def test_a_group_from_before_the_preflight_is_not_called_verified() -> Non
 
 
 async def test_a_suspended_deployment_has_no_network_to_verify() -> None:
-    cluster = FakeCluster(resource=deployment(suspend=True))
+    cluster = FakeCluster(subject=deployment(suspend=True))
     await cluster.settle()
     assert cluster.condition("NetworkVerified") == ("False", "Suspended")
 
@@ -131,7 +131,7 @@ async def test_every_rank_is_told_the_same_of_the_network() -> None:
         "rdma": {"resource": "rdma/hca", "count": 4},
         "preflight": {"minBandwidth": "25G", "maxLatencyMilliseconds": 5},
     }
-    cluster = FakeCluster(resource=deployment(network=network))
+    cluster = FakeCluster(subject=deployment(network=network))
     await cluster.settle()
     (config_map,) = [o for (kind, _), o in cluster.objects.items() if kind == "ConfigMap"]
     config = ServeConfig.model_validate_json(config_map["data"][CONFIG_PATH.name])

@@ -13,7 +13,7 @@ LEADER = "tiny-g0-1-0"
 
 
 async def created(**spec: Any) -> FakeCluster:
-    cluster = FakeCluster(resource=deployment(**spec))
+    cluster = FakeCluster(subject=deployment(**spec))
     await cluster.settle()
     cluster.events.clear()
     return cluster
@@ -27,7 +27,7 @@ async def test_a_pod_without_a_node_stays_pending_and_says_why() -> None:
         assert cluster.condition(condition) == (status, "Unschedulable")
         assert "Insufficient nvidia.com/gpu" in cluster.message(condition)
     assert cluster.pods == [LEADER]
-    assert "lastFailure" not in cluster.resource["status"]
+    assert "lastFailure" not in cluster.subject["status"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_a_refused_pod_is_told_once_and_asked_for_again(reason: Reason, st
     def refuse(verb: str, manifest: Manifest) -> Exception | None:
         return Refused(reason, "exceeded quota: gpus") if manifest["kind"] == "Pod" else None
 
-    cluster = FakeCluster(resource=deployment(), refuse=refuse)
+    cluster = FakeCluster(subject=deployment(), refuse=refuse)
     await cluster.settle()
     assert cluster.condition("Degraded") == ("True", reason)
     assert cluster.condition("Stalled") == (("True", reason) if stalls else ("", ""))
@@ -78,7 +78,7 @@ async def test_a_refused_pod_is_told_once_and_asked_for_again(reason: Reason, st
 
 
 async def test_a_refusal_does_not_keep_pods_from_being_deleted() -> None:
-    cluster = FakeCluster(resource=deployment(groups=2))
+    cluster = FakeCluster(subject=deployment(groups=2))
     await cluster.serve()
     del cluster.objects["Service", "tiny"]
     cluster.refuse = lambda verb, m: Refused(Reason.QUOTA_EXCEEDED, "services") if m["kind"] == "Service" else None
@@ -96,7 +96,7 @@ async def test_an_object_of_someone_else_is_never_touched(kind: str, labelled: b
         metadata["labels"] = {"hunyuan.dev/deployment": "tiny"}
         metadata["ownerReferences"] = [{"uid": "earlier", "controller": True}]
     theirs: Object = {"kind": kind, "metadata": metadata}
-    cluster = FakeCluster(resource=deployment(), objects={(kind, name): theirs})
+    cluster = FakeCluster(subject=deployment(), objects={(kind, name): theirs})
     await cluster.settle()
     assert cluster.objects[kind, name] is theirs
     assert cluster.condition("Degraded") == ("True", "NameConflict")
@@ -117,7 +117,7 @@ async def test_ranks_that_cannot_be_laid_out_are_refused_before_anything_exists(
 
 async def test_a_model_that_does_not_fit_is_refused_before_anything_exists() -> None:
     large = {"pvc": {"claimName": "models"}}
-    cluster = FakeCluster(resource=deployment(model=large, gpus={"perNode": 8}, parallelism={"tensor": 8}))
+    cluster = FakeCluster(subject=deployment(model=large, gpus={"perNode": 8}, parallelism={"tensor": 8}))
     await cluster.settle()
     assert cluster.objects == {}
     for condition, status in (("Ready", "False"), ("Progressing", "False"), ("Degraded", "True"), ("Stalled", "True")):
@@ -125,7 +125,7 @@ async def test_a_model_that_does_not_fit_is_refused_before_anything_exists() -> 
         assert "weights take 97.2 GB" in cluster.message(condition)
         assert "Smallest change that fits: spec.parallelism {tensor: 8, pipeline: 2}" in cluster.message(condition)
     assert [event.reason for event in cluster.events] == [EventReason.REFUSED, EventReason.STALLED]
-    assert "plan" not in cluster.resource["status"]
+    assert "plan" not in cluster.subject["status"]
     cluster.change(parallelism={"tensor": 8, "pipeline": 2})
     await cluster.serve()
 
@@ -156,6 +156,6 @@ async def test_an_object_that_cannot_be_understood_is_told_and_its_groups_run_on
 
 @pytest.mark.parametrize("error", [Unavailable("throttled"), Conflict("old picture")], ids=["unavailable", "conflict"])
 async def test_what_may_pass_by_itself_is_left_to_the_queue(error: Exception) -> None:
-    cluster = FakeCluster(resource=deployment(), refuse=lambda verb, manifest: error if verb == "status" else None)
+    cluster = FakeCluster(subject=deployment(), refuse=lambda verb, manifest: error if verb == "status" else None)
     with pytest.raises(type(error)):
         await cluster.pass_once()

@@ -20,7 +20,7 @@ SPECS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=SPECS.values(), ids=list(SPECS))
 async def cluster(request: pytest.FixtureRequest) -> FakeCluster:
-    cluster = FakeCluster(resource=deployment(**request.param))
+    cluster = FakeCluster(subject=deployment(**request.param))
     await cluster.settle()
     return cluster
 

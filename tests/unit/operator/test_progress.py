@@ -35,7 +35,7 @@ def far(done: float, left: int | None = None) -> Progress:
 
 
 async def loading(progress: Progress) -> FakeCluster:
-    cluster = FakeCluster(resource=deployment())
+    cluster = FakeCluster(subject=deployment())
     await cluster.settle()
     cluster.start_pods()
     cluster.tell(Phase.LOADING, joined=2, progress=progress)
@@ -46,7 +46,7 @@ async def loading(progress: Progress) -> FakeCluster:
 
 async def test_a_loading_group_shows_bytes_and_the_time_of_the_end() -> None:
     cluster = await loading(far(100, left=300))
-    [group] = cluster.resource["status"]["groupStatuses"]
+    [group] = cluster.subject["status"]["groupStatuses"]
     assert group["state"] == "Loading"
     assert group["progress"] == {
         "doneBytes": 100 * GB,
@@ -87,7 +87,7 @@ async def test_a_group_that_serves_has_no_progress() -> None:
     cluster = await loading(far(100))
     cluster.make_ready()
     await cluster.settle()
-    assert "progress" not in cluster.resource["status"]["groupStatuses"][0]
+    assert "progress" not in cluster.subject["status"]["groupStatuses"][0]
 
 
 HUB = {"huggingFace": {"repo": "a/b", "revision": "v1", "cache": {"claimName": "models"}}}
@@ -96,7 +96,7 @@ HUB = {"huggingFace": {"repo": "a/b", "revision": "v1", "cache": {"claimName": "
 async def fetching(progress: Progress | None) -> FakeCluster:
     model = deployment()["spec"]["model"] | HUB
     del model["pvc"]
-    cluster = FakeCluster(resource=deployment(model=model))
+    cluster = FakeCluster(subject=deployment(model=model))
     await cluster.settle()
     cluster.start_fetching()
     if progress:

@@ -7,7 +7,8 @@ import pytest
 from hunyuan_operator.cluster.cache import Cache, key_of, slim
 from hunyuan_operator.cluster.port import Key
 
-TINY = Key("demo", "tiny")
+TINY = Key("HunyuanDeployment", "demo", "tiny")
+CAR = Key("HunyuanFineTune", "demo", "car")
 
 
 def pod(version: int, uid: str = "p1", owner: str = "tiny", namespace: str = "demo", **extra: Any) -> dict[str, Any]:
@@ -21,9 +22,21 @@ def pod(version: int, uid: str = "p1", owner: str = "tiny", namespace: str = "de
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"version": version}, **extra}
 
 
-def deployment(version: int, uid: str = "d1") -> dict[str, Any]:
+def deployment(version: int, uid: str = "d1", fine_tune: str = "") -> dict[str, Any]:
     metadata = {"namespace": "demo", "name": "tiny", "uid": uid, "resourceVersion": str(version)}
-    return {"apiVersion": "hunyuan.dev/v1alpha1", "kind": "HunyuanDeployment", "metadata": metadata, "spec": {}}
+    spec = {"model": {"fineTune": {"name": fine_tune}} if fine_tune else {"pvc": {"claimName": "models"}}}
+    return {"apiVersion": "hunyuan.dev/v1alpha1", "kind": "HunyuanDeployment", "metadata": metadata, "spec": spec}
+
+
+def fine_tune(version: int, name: str = "car") -> dict[str, Any]:
+    metadata = {"namespace": "demo", "name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
+    return {"apiVersion": "hunyuan.dev/v1alpha1", "kind": "HunyuanFineTune", "metadata": metadata, "spec": {}}
+
+
+def job(version: int, **extra: Any) -> dict[str, Any]:
+    labels = {"hunyuan.dev/finetune": "car"}
+    metadata = {"namespace": "demo", "name": "job", "uid": "j1", "resourceVersion": str(version), "labels": labels}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, **extra}
 
 
 def versions(cache: Cache, key: Key = TINY) -> dict[str, int]:
@@ -35,15 +48,51 @@ def test_a_deployment_and_its_children_are_found_by_key() -> None:
     cache.put(deployment(1))
     cache.put(pod(2))
     cache.put(pod(3, uid="p2", owner="other"))
-    found = cache.deployment(TINY)
+    found = cache.resource(TINY)
     assert found is not None
     assert found["metadata"]["uid"] == "d1"
     assert versions(cache) == {"p1": 2}
-    assert sorted(map(str, cache.owners())) == ["demo/other", "demo/tiny"]
+    assert sorted(map(str, cache.owners())) == ["HunyuanDeployment demo/other", "HunyuanDeployment demo/tiny"]
+
+
+def test_kinds_of_one_name_have_children_of_their_own() -> None:
+    cache = Cache()
+    cache.put(deployment(1))
+    cache.put(fine_tune(2, name="tiny"))
+    cache.put(pod(3))
+    cache.put(job(4))
+    assert versions(cache) == {"p1": 3}
+    assert versions(cache, Key("HunyuanFineTune", "demo", "tiny")) == {}
+    assert versions(cache, CAR) == {"j1": 4}
+    assert cache.resource(CAR) is None
+    found = cache.resource(Key("HunyuanFineTune", "demo", "tiny"))
+    assert found is not None
+    assert found["kind"] == "HunyuanFineTune"
+
+
+def test_a_fine_tune_concerns_the_deployments_that_name_it() -> None:
+    cache = Cache()
+    cache.put(deployment(1, fine_tune="car"))
+    assert cache.concerned(fine_tune(2)) == {CAR, TINY}
+    assert cache.concerned(fine_tune(2, name="other")) == {Key("HunyuanFineTune", "demo", "other")}
+    assert cache.concerned(job(3)) == {CAR}, "its children are no news to them"
+    cache.put(deployment(4, fine_tune="other"))
+    assert cache.dependents(CAR) == set()
+    assert cache.dependents(Key("HunyuanFineTune", "demo", "other")) == {TINY}
+    cache.remove(deployment(5))
+    assert cache.dependents(Key("HunyuanFineTune", "demo", "other")) == set()
+
+
+def test_a_deployment_that_was_made_anew_still_follows_its_fine_tune() -> None:
+    cache = Cache()
+    cache.put(deployment(1, fine_tune="car"))
+    cache.put(deployment(3, uid="d2", fine_tune="car"))
+    cache.remove(deployment(2))
+    assert cache.dependents(CAR) == {TINY}
 
 
 def test_nothing_is_known_of_an_unknown_key() -> None:
-    assert Cache().deployment(TINY) is None
+    assert Cache().resource(TINY) is None
     assert Cache().children(TINY) == []
 
 
@@ -83,9 +132,9 @@ def test_an_object_whose_label_left_and_came_back_is_seen_again() -> None:
 def test_an_object_that_changes_its_owner_leaves_the_first_and_both_are_told() -> None:
     cache = Cache()
     cache.put(pod(5))
-    assert cache.put(pod(6, owner="other")) == {TINY, Key("demo", "other")}
+    assert cache.put(pod(6, owner="other")) == {TINY, Key("HunyuanDeployment", "demo", "other")}
     assert versions(cache) == {}
-    assert versions(cache, Key("demo", "other")) == {"p1": 6}
+    assert versions(cache, Key("HunyuanDeployment", "demo", "other")) == {"p1": 6}
 
 
 def test_a_picture_that_is_not_newer_changes_nothing() -> None:
@@ -104,14 +153,14 @@ def test_a_list_removes_what_it_lacks_and_only_that() -> None:
     cache.put(pod(8, uid="elsewhere", namespace="prod"))
     assert cache.retain("Pod", "demo", {"listed"}, 10) == {TINY}
     assert set(versions(cache)) == {"listed", "younger"}
-    assert cache.deployment(TINY) is not None
-    assert set(versions(cache, Key("prod", "tiny"))) == {"elsewhere"}
+    assert cache.resource(TINY) is not None
+    assert set(versions(cache, Key("HunyuanDeployment", "prod", "tiny"))) == {"elsewhere"}
 
 
 def test_a_list_of_all_namespaces_looks_everywhere() -> None:
     cache = Cache()
     cache.put(pod(8, uid="elsewhere", namespace="prod"))
-    assert cache.retain("Pod", "", set(), 10) == {Key("prod", "tiny")}
+    assert cache.retain("Pod", "", set(), 10) == {Key("HunyuanDeployment", "prod", "tiny")}
     assert cache.owners() == []
 
 
@@ -127,6 +176,8 @@ def test_an_object_that_a_delete_found_gone_is_dropped_and_stays_so() -> None:
     ("manifest", "expected"),
     [
         (deployment(1), TINY),
+        (fine_tune(1), CAR),
+        (job(1), CAR),
         (pod(1), TINY),
         (pod(1, owner=""), None),
     ],
@@ -157,3 +208,10 @@ def test_memory_holds_only_what_a_reconcile_reads() -> None:
 def test_a_config_maps_data_is_not_kept() -> None:
     metadata = {"namespace": "demo", "name": "c", "uid": "c1", "resourceVersion": "1"}
     assert "data" not in slim({"kind": "ConfigMap", "metadata": metadata, "data": {"config.json": "{}"}})
+
+
+def test_of_a_job_all_but_the_pods_template_is_kept() -> None:
+    spec = {"completions": 2, "suspend": False}
+    status = {"active": 2}
+    slimmed = slim(job(1, spec={**spec, "template": {"spec": {}}}, status=status))
+    assert (slimmed["spec"], slimmed["status"]) == (spec, status)

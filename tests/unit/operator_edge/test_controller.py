@@ -12,7 +12,7 @@ from hunyuan_operator.errors import Conflict, InvalidSpec, Refused, Unavailable
 from hunyuan_operator.metrics import Metrics
 from hunyuan_operator.workqueue import WorkQueue
 
-KEY = Key("demo", "tiny")
+KEY = Key("HunyuanDeployment", "demo", "tiny")
 
 
 class Waits(WorkQueue[Key]):
@@ -71,7 +71,7 @@ async def test_when_a_key_comes_back(
 
 
 async def test_keys_are_worked_on_side_by_side_and_finished_at_the_end() -> None:
-    keys = [Key("demo", name) for name in "abc"]
+    keys = [Key("HunyuanDeployment", "demo", name) for name in "abc"]
     begun, finished = asyncio.Barrier(4), []
 
     async def reconcile(key: Key) -> None:

@@ -45,6 +45,23 @@ async def test_who_is_looked_at(events: list[tuple[str, dict[str, Any]]], expect
     assert await queued(*events) == (expected, False)
 
 
+async def test_a_fine_tune_is_news_to_the_deployments_that_name_it_whatever_the_cache_knew() -> None:
+    metadata = {"namespace": "demo", "name": "car", "uid": "c", "resourceVersion": "2"}
+    car = {"kind": "HunyuanFineTune", "metadata": metadata}
+    tiny = {"kind": "HunyuanDeployment", "metadata": metadata | {"name": "tiny", "uid": "t"}}
+    tiny["spec"] = {"model": {"fineTune": {"name": "car"}}}
+    cache = Cache()
+    cache.put(tiny)
+    cache.put(car)  # an own write
+    queue: WorkQueue[Key] = WorkQueue(asyncio.get_running_loop(), random.Random(0))
+    watch = handlers.on_event(cache, queue, asyncio.Event())
+    await watch(event={"type": "MODIFIED", "object": car}, logger=None)
+    assert {await queue.get(), await queue.get()} == {
+        Key("HunyuanFineTune", "demo", "car"),
+        Key("HunyuanDeployment", "demo", "tiny"),
+    }
+
+
 async def test_a_watch_that_begins_anew_asks_for_a_check_of_the_cache() -> None:
     assert await queued((None, pod())) == ({"tiny"}, True)
 
@@ -54,5 +71,5 @@ def test_kopf_writes_nothing_and_watches_only_the_operators_objects() -> None:
     assert settings.peering.standalone
     assert not settings.posting.enabled
     assert settings.scanning.disabled
-    assert set(settings.watching.label_selectors.values()) == {"hunyuan.dev/deployment"}
-    assert len(settings.watching.label_selectors) == 4
+    assert set(settings.watching.label_selectors.values()) == {"app.kubernetes.io/managed-by=hunyuan-operator"}
+    assert len(settings.watching.label_selectors) == 5

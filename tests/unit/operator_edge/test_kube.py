@@ -20,7 +20,7 @@ from hunyuan_operator.cluster.lease import Lease
 from hunyuan_operator.cluster.port import Event, Key
 from hunyuan_operator.errors import Conflict, Refused, Unavailable
 
-TINY = Key("demo", "tiny")
+TINY = Key("HunyuanDeployment", "demo", "tiny")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ async def test_a_secret_that_was_created_is_kept_nowhere() -> None:
 async def test_status_is_bound_to_the_resource_that_was_read() -> None:
     async with bench((200, deployment(7))) as b:
         await b.cluster.patch_status(deployment(), {"groups": 1})
-        seen = b.cluster.deployment(TINY)
+        seen = b.cluster.resource(TINY)
         assert seen is not None
         assert seen["metadata"]["resourceVersion"] == "7"
     (request,) = b.server.seen
@@ -147,6 +147,27 @@ async def test_status_is_bound_to_the_resource_that_was_read() -> None:
         "metadata": {"namespace": "demo", "name": "tiny", "uid": "uid-tiny"},
         "status": {"groups": 1},
     }
+
+
+async def test_the_status_of_a_fine_tune_goes_to_the_fine_tune() -> None:
+    car = {**manifest("HunyuanFineTune", "car"), "apiVersion": "hunyuan.dev/v1alpha1"}
+    async with bench((200, car)) as b:
+        await b.cluster.patch_status(car, {"stage": "train"})
+    (request,) = b.server.seen
+    assert request.path == "/apis/hunyuan.dev/v1alpha1/namespaces/demo/hunyuanfinetunes/car/status"
+    assert request.body["kind"] == "HunyuanFineTune"
+
+
+async def test_a_jobs_pods_go_with_it() -> None:
+    job = {**manifest("Job", "car-train-1"), "apiVersion": "batch/v1"}
+    async with bench((201, job), (200, {"kind": "Status", "status": "Success"})) as b:
+        await b.cluster.create(job)
+        await b.cluster.delete(job)
+        assert children(b.cluster) == []
+    created, deleted = b.server.seen
+    assert created.path == "/apis/batch/v1/namespaces/demo/jobs"
+    assert deleted.path == "/apis/batch/v1/namespaces/demo/jobs/car-train-1"
+    assert deleted.body["propagationPolicy"] == "Background"
 
 
 @pytest.mark.parametrize(
@@ -252,6 +273,7 @@ def listing(version: int, *items: dict[str, Any], following: str = "") -> tuple[
 async def test_a_sync_reads_every_page_and_drops_what_is_gone() -> None:
     pages = [
         listing(10, deployment(5)),
+        listing(10),
         listing(11, manifest("Pod", "p1", 6), following="more"),
         listing(11, manifest("Pod", "p2", 7)),
         listing(12),
@@ -261,19 +283,29 @@ async def test_a_sync_reads_every_page_and_drops_what_is_gone() -> None:
         assert await b.cluster.sync(()) == {TINY}
         assert children(b.cluster) == ["p1", "p2"]
         assert {child["kind"] for child in b.cluster.children(TINY)} == {"Pod"}
-        assert b.cluster.deployment(TINY) is not None
-    assert [seen.query.get("continue") for seen in b.server.seen[:4]] == [None, None, "more", None]
-    assert [seen.path for seen in b.server.seen[:2]] == [
+        assert b.cluster.resource(TINY) is not None
+    assert [seen.query.get("continue") for seen in b.server.seen[:5]] == [None, None, None, "more", None]
+    assert [seen.path for seen in b.server.seen[:3]] == [
         "/apis/hunyuan.dev/v1alpha1/hunyuandeployments",
+        "/apis/hunyuan.dev/v1alpha1/hunyuanfinetunes",
         "/api/v1/pods",
     ]
-    assert {seen.query["labelSelector"] for seen in b.server.seen[1:]} == {"hunyuan.dev/deployment"}
+    selectors = [seen.query["labelSelector"] for seen in b.server.seen]
+    assert selectors == ["", "", *["app.kubernetes.io/managed-by=hunyuan-operator"] * 6]
+
+
+async def test_a_sync_that_finds_a_fine_tune_changed_names_the_deployments_of_it() -> None:
+    car = {**manifest("HunyuanFineTune", "car", 7), "apiVersion": "hunyuan.dev/v1alpha1"}
+    follower = {**deployment(5), "spec": {"model": {"fineTune": {"name": "car"}}}}
+    async with bench(listing(10), listing(10, car), listing(10)) as b:
+        b.cluster.cache.put({**follower, "metadata": {**follower["metadata"], "resourceVersion": "11"}})
+        assert await b.cluster.sync(()) == {Key("HunyuanFineTune", "demo", "car"), TINY}
 
 
 async def test_a_sync_of_some_namespaces_asks_no_others() -> None:
     async with bench(listing(10)) as b:
         await b.cluster.sync(("a", "b"))
-    assert [seen.path for seen in b.server.seen[2:4]] == ["/api/v1/namespaces/a/pods", "/api/v1/namespaces/b/pods"]
+    assert [seen.path for seen in b.server.seen[4:6]] == ["/api/v1/namespaces/a/pods", "/api/v1/namespaces/b/pods"]
 
 
 async def test_an_event_is_written_once_and_its_repeats_are_counted() -> None:
