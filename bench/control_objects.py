@@ -111,7 +111,7 @@ def objects_of(stored: dict[str, Any]) -> list[dict[str, Any]]:
     resource = HunyuanDeployment.parse(stored)
     plan = plan_deployment(resource, Observed(), IMAGE, datetime.now(UTC))
     wanted = build(resource, plan, IMAGE)
-    return [*wanted.shared, token_secret(resource, "0" * 64), *wanted.pods]
+    return [*wanted.shared, token_secret(resource, wanted.token, "0" * 64), *wanted.workload]
 
 
 async def fail_pods(api: Api, groups: int, patience: float) -> float:

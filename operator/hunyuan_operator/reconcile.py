@@ -12,39 +12,28 @@ Nothing is written when nothing has changed.
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
-
 from hunyuan_operator.api.deployment import Failure, HunyuanDeployment, HunyuanDeploymentStatus
-from hunyuan_operator.api.times import format_time
 from hunyuan_operator.build.deployment import build
 from hunyuan_operator.build.pod import CONTAINER
 from hunyuan_operator.cluster.port import Cluster, Key
 from hunyuan_operator.errors import InvalidSpec, Refused
-from hunyuan_operator.execute import changes, execute, reference
+from hunyuan_operator.execute import changes, ending, execute
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.observe.world import Observed, leaders_to_ask, observe
 from hunyuan_operator.plan.deployment import DeploymentPlan, plan_deployment
+from hunyuan_operator.report import Result, failure_of, invalid, report
 from hunyuan_operator.settings import Settings
-from hunyuan_operator.status.deployment import News, as_manifest, status_of, status_of_invalid
+from hunyuan_operator.status.deployment import News, status_of
 from hunyuan_operator.status.events import events
 from hunyuan_operator.status.problems import refused
 from hunyuan_runtime.config import RuntimeStatus
 
-LOG_LINES = 20
-_LOG_CHARACTERS = 4000
 POLL = timedelta(seconds=3)
 """How often leaders on their way to serving are asked how far they are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """``requeue_after`` is None when only a change can matter."""
-
-    requeue_after: timedelta | None = None
 
 
 def random_token() -> str:
@@ -60,7 +49,8 @@ async def reconcile(
     try:
         deployment = HunyuanDeployment.parse(manifest)
     except InvalidSpec as error:
-        return await _report_invalid(manifest, str(error), cluster, now)
+        await _report(manifest, *invalid(manifest, HunyuanDeploymentStatus, str(error), now), cluster)
+        return Result()
 
     observed = observe(cluster.children(key), deployment.uid)
     observed = replace(observed, runtime=await _ask(observed, cluster))
@@ -71,7 +61,8 @@ async def reconcile(
     if _must_remember(plan, status):
         status = await _report(manifest, status, status_of(deployment, plan, observed, news, now), cluster)
     wanted = build(deployment, plan, settings.runtime_image)
-    refusal = await execute(changes(deployment, plan, observed, wanted), deployment, cluster, token)
+    to_do = changes(observed, wanted, _endings(deployment, plan), {pod.config for pod in observed.pods})
+    refusal = await execute(to_do, deployment, cluster, token)
     if refusal:
         news = replace(news, refusal=refused(refusal))
     await _report(manifest, status, status_of(deployment, plan, observed, news, now), cluster)
@@ -85,28 +76,16 @@ async def _ask(observed: Observed, cluster: Cluster) -> dict[str, RuntimeStatus]
 
 
 async def _newest_failure(deployment: HunyuanDeployment, plan: DeploymentPlan, cluster: Cluster) -> Failure | None:
-    """With the container's last words, which go with the pod."""
     fallen = [(group.culprit, group.memory) for group in plan.groups if group.culprit]
     if not fallen:
         return None
     culprit, memory = max(fallen, key=lambda one: one[0].end.time)
-    end, log = culprit.end, ""
-    if teller := culprit.teller:
-        pod = reference("Pod", teller.name, deployment.namespace, teller.uid)
-        log = await cluster.log_tail(pod, end.container or CONTAINER, LOG_LINES)
-    return Failure(
-        time=format_time(end.time),
-        group=memory.index,
-        attempt=memory.attempt,
-        pod=culprit.pod,
-        container=end.container,
-        node=culprit.node,
-        exit_code=end.exit_code,
-        reason=end.reason,
-        message=end.message,
-        retryable=end.retryable,
-        log=log[-_LOG_CHARACTERS:],
-    )
+    where = {"group": memory.index, "attempt": memory.attempt}
+    return await failure_of(culprit, deployment.namespace, CONTAINER, cluster, **where)
+
+
+def _endings(deployment: HunyuanDeployment, plan: DeploymentPlan) -> Iterator[Manifest]:
+    return (ending(deployment, pod, drain=group.drain) for group in plan.groups for pod in group.delete)
 
 
 def _must_remember(plan: DeploymentPlan, status: HunyuanDeploymentStatus) -> bool:
@@ -118,21 +97,8 @@ def _must_remember(plan: DeploymentPlan, status: HunyuanDeploymentStatus) -> boo
 async def _report(
     manifest: Manifest, before: HunyuanDeploymentStatus, after: HunyuanDeploymentStatus, cluster: Cluster
 ) -> HunyuanDeploymentStatus:
-    if after != before:
-        await cluster.patch_status(manifest, as_manifest(after))
-        for event in events(before, after):
-            await cluster.emit(manifest, event)
+    await report(manifest, before, after, events(before, after), cluster)
     return after
-
-
-async def _report_invalid(manifest: Manifest, message: str, cluster: Cluster, now: datetime) -> Result:
-    try:
-        before = HunyuanDeploymentStatus.model_validate(manifest.get("status", {}))
-    except ValidationError:
-        before = HunyuanDeploymentStatus()
-    after = status_of_invalid(before, message, int(manifest["metadata"]["generation"]), now)
-    await _report(manifest, before, after, cluster)
-    return Result()
 
 
 def _look_again(plan: DeploymentPlan, observed: Observed, news: News, now: datetime) -> timedelta | None:

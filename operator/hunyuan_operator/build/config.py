@@ -2,19 +2,19 @@
 
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeployment
+from hunyuan_operator.api.sources import BaseModelSource
+from hunyuan_operator.api.workload import Network
 from hunyuan_operator.build.fetch import hub_source
-from hunyuan_operator.build.metadata import Object, digest_of, metadata, with_hash
+from hunyuan_operator.build.metadata import Object, config_map, digest_of
 from hunyuan_operator.plan.topology import Topology
-from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, NetworkConfig, ServeConfig
+from hunyuan_runtime.config import MODEL_ROOT, NetworkConfig, ServeConfig
 
 
 def serve_config(deployment: HunyuanDeployment, topology: Topology) -> ServeConfig:
     spec = deployment.spec
-    source = spec.model.pvc or spec.model.image
-    hub = hub_source(spec.model.hugging_face) if spec.model.hugging_face else None
     return ServeConfig(
-        model_path=str(hub.snapshot if hub else MODEL_ROOT / (source.path if source else "")),
-        hub=hub,
+        model_path=model_path(spec.model),
+        hub=hub_source(spec.model.hugging_face) if spec.model.hugging_face else None,
         served_name=spec.model.served_name or deployment.name,
         quantization=spec.quantization,
         max_model_len=spec.max_model_len,
@@ -26,25 +26,28 @@ def serve_config(deployment: HunyuanDeployment, topology: Topology) -> ServeConf
         gpu_memory_utilization=spec.engine.gpu_memory_utilization,
         kv_cache_dtype=spec.engine.kv_cache_dtype,
         extra_args=spec.engine.extra_args,
-        network=NetworkConfig(
-            interface=spec.network.interface,
-            rdma=spec.network.rdma is not None,
-            min_bits_per_second=spec.network.preflight.min_bits_per_second,
-            max_latency_ms=spec.network.preflight.max_latency_milliseconds,
-        ),
+        network=network_config(spec.network),
     )
 
 
-def config_map(deployment: HunyuanDeployment, topology: Topology) -> Object:
-    """Named by its content and immutable: a running pod's file never changes under it."""
+def model_path(model: BaseModelSource) -> str:
+    """The checkpoint's absolute folder in the pod."""
+    if model.hugging_face:
+        return str(hub_source(model.hugging_face).snapshot)
+    source = model.pvc or model.image
+    return str(MODEL_ROOT / (source.path if source else ""))
+
+
+def network_config(network: Network) -> NetworkConfig:
+    return NetworkConfig(
+        interface=network.interface,
+        rdma=network.rdma is not None,
+        min_bits_per_second=network.preflight.min_bits_per_second,
+        max_latency_ms=network.preflight.max_latency_milliseconds,
+    )
+
+
+def serve_config_map(deployment: HunyuanDeployment, topology: Topology) -> Object:
     config = serve_config(deployment, topology)
     text = config.model_dump_json(indent=2, exclude=None if config.hub else {"hub"})
-    return with_hash(
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": metadata(deployment, names.config_map_name(deployment.name, digest_of(text))),
-            "immutable": True,
-            "data": {CONFIG_PATH.name: text},
-        }
-    )
+    return config_map(deployment, names.config_map_name(deployment.name, digest_of(text)), text)

@@ -1,30 +1,24 @@
 """All objects of one HunyuanDeployment."""
 
-from dataclasses import dataclass
-
+from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeployment
 from hunyuan_operator.build.access import service_account
-from hunyuan_operator.build.config import config_map
-from hunyuan_operator.build.metadata import Object
+from hunyuan_operator.build.config import serve_config_map
 from hunyuan_operator.build.pod import Mould, Seat, pod
-from hunyuan_operator.build.services import api_service, pods_service
+from hunyuan_operator.build.services import api_service, ranks_service
+from hunyuan_operator.build.wanted import Wanted
 from hunyuan_operator.plan.deployment import DeploymentPlan
 from hunyuan_operator.plan.revision import runtime_image
+from hunyuan_runtime.config import Port
 
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """``shared`` are applied; ``pods`` are created, and never changed."""
-
-    shared: tuple[Object, ...] = ()
-    pods: tuple[Object, ...] = ()
+_RANK_PORTS = {"api": Port.API.value, "status": Port.STATUS.value, "ray": Port.RAY_GCS.value}
 
 
 def build(deployment: HunyuanDeployment, plan: DeploymentPlan, default_image: str) -> Wanted:
     """Nothing when there is no layout, or none fits: what exists stays as it is."""
     if plan.topology is None:
         return Wanted()
-    config = config_map(deployment, plan.topology)
+    config = serve_config_map(deployment, plan.topology)
     mould = Mould(
         deployment=deployment,
         topology=plan.topology,
@@ -37,5 +31,13 @@ def build(deployment: HunyuanDeployment, plan: DeploymentPlan, default_image: st
         for memory in [group.memory]
         for rank in group.create
     )
-    shared = (service_account(deployment), config, pods_service(deployment), api_service(deployment))
-    return Wanted(shared=shared, pods=tuple(pods))
+    return Wanted(
+        shared=(
+            service_account(deployment, deployment.name),
+            config,
+            ranks_service(deployment, names.pods_service_name(deployment.name), _RANK_PORTS),
+            api_service(deployment),
+        ),
+        workload=tuple(pods),
+        token=names.token_secret_name(deployment.name),
+    )

@@ -1,4 +1,4 @@
-"""The init container that fetches a model from a hub, and its volumes.
+"""The init container that fetches a model from a hub, and the volume of its token.
 
 It alone may write to the cache and sees the hub's token; the runtime beside it mounts the same volume read-only.
 """
@@ -22,7 +22,8 @@ def hub_source(source: HuggingFaceSource) -> HubSource:
     )
 
 
-def fetch_container(source: HuggingFaceSource, image: str, pull_policy: str, rank: int) -> Object:
+def fetch_container(source: HuggingFaceSource, runtime: Object) -> Object:
+    """Beside ``runtime``, the pod's main container: of the same image, for the same rank."""
     mounts = [
         {"name": "config", "mountPath": str(CONFIG_PATH.parent), "readOnly": True},
         {"name": "model", "mountPath": str(MODEL_ROOT)},
@@ -31,10 +32,10 @@ def fetch_container(source: HuggingFaceSource, image: str, pull_policy: str, ran
         mounts.append({"name": _TOKEN_VOLUME, "mountPath": str(HUB_TOKEN_PATH.parent), "readOnly": True})
     return {
         "name": FETCH,
-        "image": image,
-        "imagePullPolicy": pull_policy,
+        "image": runtime["image"],
+        "imagePullPolicy": runtime["imagePullPolicy"],
         "command": ["python", "-m", "hunyuan_runtime.fetch"],
-        "env": [{"name": "HUNYUAN_RANK", "value": str(rank)}],
+        "env": [one for one in runtime["env"] if one["name"] == "HUNYUAN_RANK"],
         # Written pages count until they are on the volume; the kernel takes them back before the limit hurts.
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
         **confinement(),
@@ -42,11 +43,10 @@ def fetch_container(source: HuggingFaceSource, image: str, pull_policy: str, ran
     }
 
 
-def fetch_volumes(source: HuggingFaceSource) -> list[Object]:
-    """The cache as the pod's model volume, and the token."""
-    volumes: list[Object] = [{"name": "model", "persistentVolumeClaim": {"claimName": source.cache.claim_name}}]
-    if source.token_secret:
-        items = [{"key": source.token_secret.key, "path": HUB_TOKEN_PATH.name}]
-        secret = {"secretName": source.token_secret.name, "items": items, "defaultMode": 0o440}
-        volumes.append({"name": _TOKEN_VOLUME, "secret": secret})
-    return volumes
+def token_volumes(source: HuggingFaceSource) -> list[Object]:
+    """None, or one."""
+    if source.token_secret is None:
+        return []
+    items = [{"key": source.token_secret.key, "path": HUB_TOKEN_PATH.name}]
+    secret = {"secretName": source.token_secret.name, "items": items, "defaultMode": 0o440}
+    return [{"name": _TOKEN_VOLUME, "secret": secret}]

@@ -5,35 +5,61 @@ import json
 from typing import Any
 
 from hunyuan_operator.api import names
-from hunyuan_operator.api.deployment import HunyuanDeployment
+from hunyuan_operator.api.resource import Resource
+from hunyuan_runtime.config import CONFIG_PATH
 
 Object = dict[str, Any]
+_OWNER_LABELS = {names.DEPLOYMENT_KIND: names.DEPLOYMENT, names.FINE_TUNE_KIND: names.FINE_TUNE}
 
 
-def labels(deployment: HunyuanDeployment) -> dict[str, str]:
+def labels(owner: Resource) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "hunyuan",
-        "app.kubernetes.io/instance": deployment.name,
-        "app.kubernetes.io/managed-by": names.FIELD_MANAGER,
-        names.DEPLOYMENT: deployment.name,
+        "app.kubernetes.io/instance": owner.name,
+        names.MANAGED_BY: names.FIELD_MANAGER,
+        **selector(owner),
     }
 
 
-def leader_selector(deployment: HunyuanDeployment) -> dict[str, str]:
-    return {names.DEPLOYMENT: deployment.name, names.ROLE: "leader"}
+def selector(owner: Resource) -> dict[str, str]:
+    """Of all that belongs to it."""
+    return {_OWNER_LABELS[kind_of(owner)]: owner.name}
 
 
-def metadata(deployment: HunyuanDeployment, name: str) -> Object:
+def metadata(owner: Resource, name: str) -> Object:
     """The owner deletes its children with itself; blocking its deletion lets a foreground deletion wait for them."""
-    owner = {
+    reference = {
         "apiVersion": f"{names.GROUP}/{names.VERSION}",
-        "kind": "HunyuanDeployment",
-        "name": deployment.name,
-        "uid": deployment.uid,
+        "kind": kind_of(owner),
+        "name": owner.name,
+        "uid": owner.uid,
         "controller": True,
         "blockOwnerDeletion": True,
     }
-    return {"name": name, "namespace": deployment.namespace, "labels": labels(deployment), "ownerReferences": [owner]}
+    return {"name": name, "namespace": owner.namespace, "labels": labels(owner), "ownerReferences": [reference]}
+
+
+def config_map(owner: Resource, name: str, text: str) -> Object:
+    """``name`` names the content, and it is immutable: a running pod's file never changes under it."""
+    return with_hash(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata(owner, name),
+            "immutable": True,
+            "data": {CONFIG_PATH.name: text},
+        }
+    )
+
+
+def kind_of(owner: Resource) -> str:
+    return type(owner).__name__
+
+
+def reference(kind: str, name: str, namespace: str, uid: str) -> Object:
+    """Enough of an object to delete it, or to read its log."""
+    version = "batch/v1" if kind == "Job" else "v1"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace, "uid": uid}}
 
 
 def with_hash(manifest: Object) -> Object:

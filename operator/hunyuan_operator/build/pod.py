@@ -4,12 +4,27 @@ from dataclasses import dataclass
 
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeployment, HunyuanDeploymentSpec
-from hunyuan_operator.build.fetch import fetch_container, fetch_volumes
-from hunyuan_operator.build.metadata import Object, metadata
-from hunyuan_operator.build.preflight import is_checked, preflight
-from hunyuan_operator.build.restricted import confinement, pod_security
+from hunyuan_operator.build.fetch import token_volumes
+from hunyuan_operator.build.metadata import Object, metadata, selector
+from hunyuan_operator.build.parts import (
+    CONFIG_MOUNT,
+    MODEL_MOUNT,
+    RANK_TOKEN_MOUNT,
+    apart,
+    devices,
+    image_volume,
+    init_containers,
+    of_gpu_nodes,
+    placement,
+    rank_env,
+    rank_token_volume,
+    resources,
+    scratch_mounts,
+    scratch_volumes,
+)
+from hunyuan_operator.build.restricted import confinement, pod_confinement
 from hunyuan_operator.plan.topology import Topology
-from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH, Port
+from hunyuan_runtime.config import Port
 
 CONTAINER = "runtime"
 DRAIN = 600
@@ -41,42 +56,26 @@ class Mould:
 
 
 def pod(mould: Mould, seat: Seat) -> Object:
-    deployment, scheduling = mould.deployment, mould.deployment.spec.scheduling
+    deployment = mould.deployment
     name = names.pod_name(deployment.name, seat.group, seat.attempt, seat.rank)
     container = _container(mould, seat)
     spec: Object = {
         "hostname": name,
         "subdomain": names.pods_service_name(deployment.name),
-        "restartPolicy": "Never",
         "terminationGracePeriodSeconds": DRAIN,
         "serviceAccountName": deployment.name,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(),
+        **pod_confinement(),
         "containers": [container],
         "volumes": _volumes(mould),
-        # Nodes with GPUs are often tainted by the name of the resource, to keep other pods away.
-        "tolerations": [
-            {"key": deployment.spec.gpus.resource_name, "operator": "Exists", "effect": "NoSchedule"},
-        ],
+        "tolerations": [of_gpu_nodes(deployment.spec.gpus.resource_name)],
+        **placement(deployment.spec.scheduling),
     }
-    if scheduling.node_selector:
-        spec["nodeSelector"] = dict(scheduling.node_selector)
-    if scheduling.priority_class_name:
-        spec["priorityClassName"] = scheduling.priority_class_name
-    if inits := _init_containers(mould, seat, container):
+    if inits := init_containers(deployment.spec.model, deployment.spec.network, mould.topology.nodes, container):
         spec["initContainers"] = inits
     if mould.topology.nodes > 1:
-        spec["affinity"] = _apart(deployment, seat)
+        members = {names.GROUP_INDEX: str(seat.group), names.ATTEMPT: str(seat.attempt)}
+        spec["affinity"] = apart(selector(deployment) | members)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(mould, seat, name), "spec": spec}
-
-
-def _init_containers(mould: Mould, seat: Seat, container: Object) -> list[Object]:
-    """In the order in which they run: a network that fails is known before the model is fetched."""
-    spec = mould.deployment.spec
-    checked, hub = is_checked(spec.network, mould.topology.nodes), spec.model.hugging_face
-    check = [preflight(container)] if checked else []
-    return check + ([fetch_container(hub, mould.image, spec.runtime.image_pull_policy, seat.rank)] if hub else [])
 
 
 def _metadata(mould: Mould, seat: Seat, name: str) -> Object:
@@ -92,46 +91,23 @@ def _metadata(mould: Mould, seat: Seat, name: str) -> Object:
     return {**common, "labels": {**common["labels"], **own}, "annotations": {names.NODES: str(mould.topology.nodes)}}
 
 
-def _apart(deployment: HunyuanDeployment, seat: Seat) -> Object:
-    """One pod of an attempt a node. Pods of the attempt before may still be there while they go, and don't count."""
-    match = {
-        names.DEPLOYMENT: deployment.name,
-        names.GROUP_INDEX: str(seat.group),
-        names.ATTEMPT: str(seat.attempt),
-    }
-    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": match}}
-    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
-
-
 def _container(mould: Mould, seat: Seat) -> Object:
     runtime = mould.deployment.spec.runtime
-    peers = _host_names(mould, seat)
-    devices = _devices(mould)
     return {
         "name": CONTAINER,
         "image": mould.image,
         "imagePullPolicy": runtime.image_pull_policy,
         "command": ["python", "-m", "hunyuan_runtime.serve"],
-        "env": [
-            {"name": "HUNYUAN_RANK", "value": str(seat.rank)},
-            {"name": "HUNYUAN_LEADER", "value": peers[0]},
-            {"name": "HUNYUAN_PEERS", "value": ",".join(peers)},
-            {"name": "HUNYUAN_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            {"name": "HUNYUAN_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-        ],
+        "env": rank_env({"value": str(seat.rank)}, _host_names(mould, seat)),
         "ports": _ports(),
         **_probes(),
-        "resources": {
-            "requests": {"cpu": runtime.cpu, "memory": runtime.memory, **devices},
-            "limits": {"memory": runtime.memory, **devices},
-        },
+        "resources": resources(runtime, _devices(mould)),
         **confinement(),
         "volumeMounts": [
-            {"name": "config", "mountPath": str(CONFIG_PATH.parent), "readOnly": True},
-            {"name": "ray-token", "mountPath": str(RAY_TOKEN_PATH.parent), "readOnly": True},
-            {"name": "model", "mountPath": str(MODEL_ROOT), "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod's own
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            CONFIG_MOUNT,
+            RANK_TOKEN_MOUNT,
+            MODEL_MOUNT,
+            *scratch_mounts(),
         ],
     }
 
@@ -146,8 +122,8 @@ def _host_names(mould: Mould, seat: Seat) -> list[str]:
 
 
 def _devices(mould: Mould) -> dict[str, str]:
-    gpus, rdma = mould.deployment.spec.gpus, mould.deployment.spec.network.rdma
-    return {gpus.resource_name: str(mould.topology.gpus_per_node)} | ({rdma.resource: str(rdma.count)} if rdma else {})
+    spec = mould.deployment.spec
+    return devices(spec.gpus.resource_name, mould.topology.gpus_per_node, spec.network.rdma)
 
 
 def _ports() -> list[Object]:
@@ -172,22 +148,20 @@ def _probes() -> Object:
 
 def _volumes(mould: Mould) -> list[Object]:
     spec = mould.deployment.spec
-    token = {"secretName": names.token_secret_name(mould.deployment.name), "defaultMode": 0o440}
     return [
         {"name": "config", "configMap": {"name": mould.config_map}},
-        {"name": "ray-token", "secret": token},
+        rank_token_volume(names.token_secret_name(mould.deployment.name)),
         *_model_volumes(spec),
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.runtime.shared_memory}},
+        *scratch_volumes(spec.runtime),
     ]
 
 
 def _model_volumes(spec: HunyuanDeploymentSpec) -> list[Object]:
-    if spec.model.hugging_face:
-        return fetch_volumes(spec.model.hugging_face)
-    model: Object = {"name": "model"}
-    if spec.model.pvc:
-        model["persistentVolumeClaim"] = {"claimName": spec.model.pvc.claim_name, "readOnly": True}
-    elif spec.model.image:
-        model["image"] = {"reference": spec.model.image.reference, "pullPolicy": spec.runtime.image_pull_policy}
-    return [model]
+    model = spec.model
+    if model.hugging_face:
+        cache = {"claimName": model.hugging_face.cache.claim_name}
+        return [{"name": "model", "persistentVolumeClaim": cache}, *token_volumes(model.hugging_face)]
+    if model.image:
+        return [image_volume(model.image, spec.runtime.image_pull_policy)]
+    claim = {"claimName": model.pvc.claim_name, "readOnly": True} if model.pvc else {}
+    return [{"name": "model", "persistentVolumeClaim": claim}]

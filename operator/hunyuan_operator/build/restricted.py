@@ -7,14 +7,20 @@ USER = 10001
 """User and group of the runtime image."""
 
 
-def pod_security() -> Object:
+def pod_confinement() -> Object:
+    """Fields that every pod has. None starts a container anew: an attempt that fails is over."""
     return {
-        "runAsNonRoot": True,
-        "runAsUser": USER,
-        "runAsGroup": USER,
-        "fsGroup": USER,
-        "fsGroupChangePolicy": "OnRootMismatch",  # a checkpoint is too large to change owner file by file
-        "seccompProfile": {"type": "RuntimeDefault"},
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",  # a checkpoint is too large to change owner file by file
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
     }
 
 

@@ -1,8 +1,11 @@
 """The API's front door, and host names for ranks."""
 
+from collections.abc import Mapping
+
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeployment
-from hunyuan_operator.build.metadata import Object, leader_selector, metadata, with_hash
+from hunyuan_operator.api.resource import Resource
+from hunyuan_operator.build.metadata import Object, metadata, selector, with_hash
 from hunyuan_runtime.config import Port
 
 
@@ -10,26 +13,25 @@ def api_service(deployment: HunyuanDeployment) -> Object:
     """Spreads over the leaders that are ready, of all groups."""
     spec = {
         "type": "ClusterIP",
-        "selector": leader_selector(deployment),
+        "selector": {**selector(deployment), names.ROLE: "leader"},
         "ports": [{"name": "http", "port": Port.API.value, "targetPort": "api", "protocol": "TCP"}],
     }
     return _service(deployment, deployment.name, spec)
 
 
-def pods_service(deployment: HunyuanDeployment) -> Object:
+def ranks_service(owner: Resource, name: str, ports: Mapping[str, int]) -> Object:
     """Headless. A rank looks for its leader before either is ready, so addresses are published from the start."""
-    ports = {"api": Port.API, "status": Port.STATUS, "ray": Port.RAY_GCS}
     spec = {
         "type": "ClusterIP",
         "clusterIP": "None",
         "publishNotReadyAddresses": True,
-        "selector": {names.DEPLOYMENT: deployment.name},
+        "selector": selector(owner),
         "ports": [
-            {"name": name, "port": port.value, "targetPort": name, "protocol": "TCP"} for name, port in ports.items()
+            {"name": port, "port": number, "targetPort": port, "protocol": "TCP"} for port, number in ports.items()
         ],
     }
-    return _service(deployment, names.pods_service_name(deployment.name), spec)
+    return _service(owner, name, spec)
 
 
-def _service(deployment: HunyuanDeployment, name: str, spec: Object) -> Object:
-    return with_hash({"apiVersion": "v1", "kind": "Service", "metadata": metadata(deployment, name), "spec": spec})
+def _service(owner: Resource, name: str, spec: Object) -> Object:
+    return with_hash({"apiVersion": "v1", "kind": "Service", "metadata": metadata(owner, name), "spec": spec})

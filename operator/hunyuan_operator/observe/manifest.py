@@ -16,10 +16,15 @@ def is_true(manifest: Manifest, kind: str) -> bool:
     return found is not None and found["status"] == "True"
 
 
-def controller_uid(manifest: Manifest) -> str:
-    """UID of the owner that controls the object; empty when it has none."""
+def controller(manifest: Manifest) -> Manifest:
+    """The reference to the owner that controls the object; empty when it has none."""
     owners: list[Manifest] = manifest["metadata"].get("ownerReferences", [])
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def controller_uid(manifest: Manifest) -> str:
+    """Of the owner that controls the object; empty when it has none."""
+    return str(controller(manifest).get("uid", ""))
 
 
 def container_statuses(pod: Manifest) -> list[Manifest]:

@@ -1,4 +1,4 @@
-"""One pod of a group as a record."""
+"""One pod, of a deployment's group or of a fine-tune's Job, as a record."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +10,7 @@ from hunyuan_operator.api.times import parse_time
 from hunyuan_operator.observe.end import End, end_of
 from hunyuan_operator.observe.manifest import Manifest, annotation, condition, container_statuses, is_true, label
 from hunyuan_runtime.config import NetworkReport
+from hunyuan_runtime.train_config import StageReport
 
 _PULL = {
     "ErrImagePull",
@@ -44,7 +45,7 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """``nodes`` is the number of pods of its attempt, ``config`` the ConfigMap that it mounts.
+    """``nodes`` is how many pods its attempt has, ``config`` the ConfigMap that it mounts; a fine-tune has no groups.
 
     ``fetching`` says that its init container fetches the model. ``deadline`` is when a pod that is being deleted has to
     be gone; on a node that is lost it outlives that.
@@ -52,11 +53,11 @@ class Pod:
 
     name: str
     uid: str
-    group: int
     attempt: int
     rank: int
     nodes: int
     revision: str
+    group: int = 0
     config: str = ""
     node: str = ""
     ip: str = ""
@@ -69,6 +70,9 @@ class Pod:
     """Whether it has a preflight."""
     network: NetworkReport | None = None
     """What that found, on a leader."""
+    succeeded: bool = False
+    report: StageReport | None = None
+    """What rank 0 of a fine-tune's stage left, if that succeeded."""
 
     @property
     def terminating(self) -> bool:
@@ -78,18 +82,28 @@ class Pod:
 def pod_of(manifest: Manifest) -> Pod | None:
     """None when the labels are not those of a group's pod."""
     try:
-        group, attempt, rank = (int(label(manifest, key)) for key in (names.GROUP_INDEX, names.ATTEMPT, names.RANK))
-        nodes = int(annotation(manifest, names.NODES))
+        return _pod(manifest, rank=int(label(manifest, names.RANK)), group=int(label(manifest, names.GROUP_INDEX)))
     except ValueError:
         return None
+
+
+def pod_of_job(manifest: Manifest) -> Pod | None:
+    """None when the labels are not those of a pod of a fine-tune's Job, whose index is its rank."""
+    try:
+        return _pod(manifest, rank=int(label(manifest, names.COMPLETION_INDEX)))
+    except ValueError:
+        return None
+
+
+def _pod(manifest: Manifest, rank: int, group: int = 0) -> Pod:
     metadata, spec = manifest["metadata"], manifest.get("spec", {})
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
         group=group,
-        attempt=attempt,
+        attempt=int(label(manifest, names.ATTEMPT)),
         rank=rank,
-        nodes=nodes,
+        nodes=int(annotation(manifest, names.NODES)),
         revision=label(manifest, names.REVISION),
         config=_config(spec),
         node=spec.get("nodeName", ""),
@@ -101,6 +115,8 @@ def pod_of(manifest: Manifest) -> Pod | None:
         end=end_of(manifest),
         checked=any(one["name"] == names.PREFLIGHT for one in spec.get("initContainers", [])),
         network=_network(manifest),
+        succeeded=manifest.get("status", {}).get("phase") == "Succeeded",
+        report=_report(manifest),
     )
 
 
@@ -130,6 +146,12 @@ def _network(manifest: Manifest) -> NetworkReport | None:
     statuses = manifest.get("status", {}).get("initContainerStatuses", [])
     ended = (one["state"].get("terminated") for one in statuses if one["name"] == names.PREFLIGHT and "state" in one)
     return next((NetworkReport.parse(str(end.get("message", ""))) for end in ended if end), None)
+
+
+def _report(manifest: Manifest) -> StageReport | None:
+    statuses = manifest.get("status", {}).get("containerStatuses", [])
+    ended = (one.get("state", {}).get("terminated") for one in statuses)
+    return next((StageReport.parse(str(end.get("message", ""))) for end in ended if end), None)
 
 
 def _trouble(manifest: Manifest) -> Trouble | None:

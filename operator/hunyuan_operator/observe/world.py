@@ -1,4 +1,4 @@
-"""All that belongs to one HunyuanDeployment, gathered once."""
+"""All that belongs to one resource, gathered once: a HunyuanDeployment, or a HunyuanFineTune."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,19 +8,22 @@ from hunyuan_operator.observe.pod import Pod, Stage, pod_of
 from hunyuan_runtime.config import RuntimeStatus
 
 ObjectId = tuple[str, str]
-"""``(kind, name)``; the namespace is the deployment's."""
+"""``(kind, name)``; the namespace is the owner's."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
-    """``objects`` are the applied children, ``foreign`` names that are taken by another owner's objects.
+class Children:
+    """``objects`` are the applied children, ``foreign`` names that are taken by another owner's objects."""
 
-    ``runtime`` holds what leaders answered, by pod name; a leader that was not asked or did not answer is absent.
-    """
-
-    pods: tuple[Pod, ...] = ()
     objects: Mapping[ObjectId, Manifest] = field(default_factory=dict)
     foreign: frozenset[ObjectId] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed(Children):
+    """``runtime`` holds what leaders answered, by pod name; a leader that was not asked or did not answer is absent."""
+
+    pods: tuple[Pod, ...] = ()
     runtime: Mapping[str, RuntimeStatus] = field(default_factory=dict)
 
     def group(self, index: int) -> tuple[Pod, ...]:

@@ -16,7 +16,8 @@ from hunyuan_runtime.termination import Cause
 GRACE = timedelta(seconds=5)
 
 _CONSEQUENCES = frozenset(
-    cause.name for cause in (Cause.LeaderLost, Cause.LeaderUnreachable, Cause.RanksMissing, Cause.EngineFailed)
+    cause.name
+    for cause in (Cause.LeaderLost, Cause.LeaderUnreachable, Cause.RanksMissing, Cause.EngineFailed, Cause.RankLost)
 )
 _ABOUT_ANOTHER = _CONSEQUENCES | {Cause.RankUnreachable.name}
 """Told by one rank of another, if it names just one."""

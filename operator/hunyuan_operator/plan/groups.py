@@ -11,7 +11,7 @@ Memory is written before it is acted on, and acting twice does no harm, so a cra
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import GroupStatus, Restart
@@ -20,10 +20,15 @@ from hunyuan_operator.api.times import format_time
 from hunyuan_operator.observe.end import End
 from hunyuan_operator.observe.pod import Pod, Stage
 from hunyuan_operator.plan.cause import Casualty, casualty_of, located, root_cause
-from hunyuan_operator.plan.restarts import DISRUPTIONS, begin, earliest_start, end_by_failure, end_by_intent
-
-OVERDUE = timedelta(seconds=30)
-"""How long after its deadline a pod that is being deleted is waited for. Only a lost node's pods take longer."""
+from hunyuan_operator.plan.leaving import awaited, is_to_go, longest_wait
+from hunyuan_operator.plan.restarts import (
+    begin,
+    earliest_start,
+    end_by_failure,
+    end_by_intent,
+    is_own_fault,
+    may_still_work,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +85,16 @@ def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: d
     current = _current(memory, pods)
     outdated = order.revision is not None and memory.revision != order.revision
     if not order.wanted:
-        return _end(end_by_intent(memory, now), pods, order)
+        return _end(end_by_intent(memory, now), pods, order, now)
     fallen = [casualty_of(pod, pod.end, current) for pod in current if pod.end] + _missing(memory, current, order, now)
     verdict = root_cause(fallen, survivors=any(pod.end is None for pod in current), now=now)
     if isinstance(verdict, Casualty):
         verdict = replace(verdict, end=located(verdict.end, current))
-        failed = end_by_failure(memory, verdict.end, order.restart, now, whole=_whole(memory, current))
-        return replace(_end(failed, pods, order), culprit=verdict)
+        counts = is_own_fault(verdict.end, whole=_whole(memory, current))
+        failed = end_by_failure(memory, verdict.end, order.restart, now, counts=counts)
+        return replace(_end(failed, pods, order, now), culprit=verdict)
     if outdated and (order.replace or not is_ready(memory, pods)):
-        return _end(end_by_intent(memory, now), pods, order)
+        return _end(end_by_intent(memory, now), pods, order, now)
     if _complete(current) and not memory.started_at:
         memory = memory.model_copy(update={"started_at": format_time(now)})
     beginning = not memory.started_at and not outdated and order.revision is not None
@@ -103,10 +109,8 @@ def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: d
 
 
 def _follow_up(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime) -> GroupPlan | None:
-    awaited = [pod for pod in pods if pod.deadline is None or now < pod.deadline + OVERDUE]
-    if awaited:
-        deadlines = [pod.deadline + OVERDUE for pod in awaited if pod.deadline]
-        return replace(_end(memory, pods, order), look_again=min(deadlines, default=None))
+    if old := awaited(pods, now):
+        return replace(_end(memory, pods, order, now), look_again=longest_wait(old))
     if not order.wanted:
         return None
     idle = GroupPlan(memory=memory, wanted=True)
@@ -119,13 +123,14 @@ def _follow_up(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: da
     return replace(idle, memory=begin(memory, order.revision), create=tuple(range(order.nodes)))
 
 
-def _end(memory: GroupStatus, pods: tuple[Pod, ...], order: Order) -> GroupPlan:
+def _end(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime) -> GroupPlan:
+    drain = may_still_work(memory)
     return GroupPlan(
-        drain=not memory.reason or memory.reason in DISRUPTIONS - {FailureReason.NODE_LOST},
+        drain=drain,
         memory=memory,
         wanted=order.wanted,
         pods=_current(memory, pods),
-        delete=tuple(pod for pod in pods if not pod.terminating),
+        delete=tuple(pod for pod in pods if is_to_go(pod, now, drain=drain)),
     )
 
 

@@ -33,13 +33,21 @@ def begin(memory: Memory, revision: str) -> Memory:
     return memory.blank().model_copy(update=next_attempt)
 
 
+def may_still_work(memory: RestartMemory) -> bool:
+    """Whether what is left of an attempt that ended has more to do than go: answer requests, save what was trained."""
+    return not memory.reason or memory.reason in DISRUPTIONS - {FailureReason.NODE_LOST}
+
+
 def end_by_intent(memory: Memory, now: datetime) -> Memory:
     return memory.model_copy(update={"retry_at": format_time(now)})
 
 
-def end_by_failure(memory: Memory, end: End, restart: Restart, now: datetime, *, whole: bool) -> Memory:
-    """``whole`` says whether all pods of the attempt had come to run."""
-    counts = end.reason not in DISRUPTIONS and (whole or end.reason not in _GAVE_UP)
+def is_own_fault(end: End, *, whole: bool) -> bool:
+    """Whether a failure counts. ``whole`` says whether all pods of the attempt had come to run."""
+    return end.reason not in DISRUPTIONS and (whole or end.reason not in _GAVE_UP)
+
+
+def end_by_failure(memory: Memory, end: End, restart: Restart, now: datetime, *, counts: bool) -> Memory:
     failures = recent_failures(memory, restart, now)
     if counts:
         failures = [*failures, format_time(now)]

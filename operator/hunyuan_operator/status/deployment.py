@@ -2,18 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import Failure, HunyuanDeployment, HunyuanDeploymentStatus, PlanStatus
-from hunyuan_operator.api.reasons import ConditionType, Reason
 from hunyuan_operator.observe.world import Observed
 from hunyuan_operator.plan.deployment import DeploymentPlan
 from hunyuan_operator.status.conditions import conditions, verdicts
 from hunyuan_operator.status.groups import group_status
-from hunyuan_operator.status.milestones import MILESTONES
 from hunyuan_operator.status.problems import problems
-from hunyuan_operator.status.verdict import Problem, Verdict, no
+from hunyuan_operator.status.verdict import Problem
 from hunyuan_runtime.config import Port
 
 
@@ -43,45 +40,6 @@ def status_of(
         plan=_plan_status(plan),
         last_failure=news.failure or before.last_failure,
     )
-
-
-def status_of_invalid(
-    before: HunyuanDeploymentStatus, message: str, generation: int, now: datetime
-) -> HunyuanDeploymentStatus:
-    """An object that can't be understood keeps what it said before about its groups: they run on, untouched."""
-    told = Verdict(status="True", reason=Reason.INVALID_SPEC.value, message=message)
-    told_before = {one.type: one for one in before.conditions}
-    kept = {
-        kind: Verdict(status=one.status, reason=one.reason, message=one.message)
-        for kind in (ConditionType.READY, ConditionType.NETWORK_VERIFIED, *MILESTONES)
-        if (one := told_before.get(kind.value))
-    }
-    told_now = {
-        ConditionType.READY: no(Reason.INVALID_SPEC, message),
-        **kept,
-        ConditionType.PROGRESSING: no(Reason.INVALID_SPEC, message),
-        ConditionType.DEGRADED: told,
-        ConditionType.STALLED: told,
-    }
-    return before.model_copy(
-        update={
-            "observed_generation": generation,
-            "conditions": conditions(told_now, before.conditions, generation, now),
-        }
-    )
-
-
-def as_manifest(status: HunyuanDeploymentStatus) -> dict[str, Any]:
-    """As the API shows it: what is empty is left out, except a condition's message, which metav1.Condition requires."""
-    dump = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    dump["groupStatuses"] = [_without_empty(group) for group in dump["groupStatuses"]]
-    if "lastFailure" in dump:
-        dump["lastFailure"] = _without_empty(dump["lastFailure"])
-    return dump
-
-
-def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value not in ("", [])}
 
 
 def _plan_status(plan: DeploymentPlan) -> PlanStatus | None:

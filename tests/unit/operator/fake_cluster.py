@@ -18,7 +18,8 @@ from hunyuan_operator.cluster.cache import key_of, slim
 from hunyuan_operator.cluster.port import Event, Key
 from hunyuan_operator.errors import Conflict
 from hunyuan_operator.observe.manifest import Manifest
-from hunyuan_operator.reconcile import Result, reconcile
+from hunyuan_operator.reconcile import reconcile
+from hunyuan_operator.report import Result
 from hunyuan_operator.settings import Settings
 
 from hunyuan_runtime.config import NetworkReport, Phase, Progress, RuntimeStatus

@@ -6,7 +6,7 @@ import pytest
 from hunyuan_operator.api.deployment import GroupStatus, Restart
 from hunyuan_operator.api.times import format_time
 from hunyuan_operator.observe.end import End
-from hunyuan_operator.plan.restarts import begin, earliest_start, end_by_failure, limit_reached
+from hunyuan_operator.plan.restarts import DISRUPTIONS, begin, earliest_start, end_by_failure, limit_reached
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RESTART = Restart.model_validate({"limit": 5, "window": "1h", "backoff": {"initial": "10s", "max": "1m"}})
@@ -15,7 +15,7 @@ RESTART = Restart.model_validate({"limit": 5, "window": "1h", "backoff": {"initi
 def fail(memory: GroupStatus, at: float, reason: str = "WorkerDied", restart: Restart = RESTART) -> GroupStatus:
     now = NOON + timedelta(seconds=at)
     end = End(time=now, reason=reason, message="it broke")
-    return end_by_failure(memory, end, restart, now, whole=True)
+    return end_by_failure(memory, end, restart, now, counts=reason not in DISRUPTIONS)
 
 
 def after(*times: float, restart: Restart = RESTART) -> GroupStatus:
@@ -77,7 +77,7 @@ def test_a_disruption_waits_the_initial_back_off_and_does_not_count(reason: str)
 
 def test_what_cannot_be_retried_never_starts_again() -> None:
     end = End(time=NOON, reason="ModelNotFound", message="gone", retryable=False)
-    memory = end_by_failure(GroupStatus(index=0, attempt=1), end, RESTART, NOON, whole=True)
+    memory = end_by_failure(GroupStatus(index=0, attempt=1), end, RESTART, NOON, counts=True)
     assert start_after_noon(memory, now=10**6) is None
 
 

@@ -1,0 +1,83 @@
+"""Parts that the pods of both kinds of resource are built from."""
+
+from hunyuan_operator.api.sources import BaseModelSource, ImageSource
+from hunyuan_operator.api.workload import Network, Rdma, Runtime, Scheduling
+from hunyuan_operator.build.fetch import fetch_container
+from hunyuan_operator.build.metadata import Object
+from hunyuan_operator.build.preflight import is_checked, preflight
+from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH
+
+CONFIG_MOUNT: Object = {"name": "config", "mountPath": str(CONFIG_PATH.parent), "readOnly": True}
+MODEL_MOUNT: Object = {"name": "model", "mountPath": str(MODEL_ROOT), "readOnly": True}
+RANK_TOKEN_MOUNT: Object = {"name": "ray-token", "mountPath": str(RAY_TOKEN_PATH.parent), "readOnly": True}
+
+
+def rank_env(rank: Object, peers: list[str]) -> list[Object]:
+    """What :class:`hunyuan_runtime.config.Rank` reads. ``rank`` is its value, or where that comes from."""
+    return [
+        {"name": "HUNYUAN_RANK", **rank},
+        {"name": "HUNYUAN_LEADER", "value": peers[0]},
+        {"name": "HUNYUAN_PEERS", "value": ",".join(peers)},
+        {"name": "HUNYUAN_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "HUNYUAN_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
+
+
+def resources(runtime: Runtime, devices: dict[str, str]) -> Object:
+    return {
+        "requests": {"cpu": runtime.cpu, "memory": runtime.memory, **devices},
+        "limits": {"memory": runtime.memory, **devices},
+    }
+
+
+def devices(gpu: str, count: int, rdma: Rdma | None) -> dict[str, str]:
+    return {gpu: str(count)} | ({rdma.resource: str(rdma.count)} if rdma else {})
+
+
+def init_containers(model: BaseModelSource, network: Network, nodes: int, runtime: Object) -> list[Object]:
+    """In the order in which they run: a network that fails is known before the model is fetched."""
+    checks = [preflight(runtime)] if is_checked(network, nodes) else []
+    return checks + ([fetch_container(model.hugging_face, runtime)] if model.hugging_face else [])
+
+
+def placement(scheduling: Scheduling) -> Object:
+    spec: Object = {}
+    if scheduling.node_selector:
+        spec["nodeSelector"] = dict(scheduling.node_selector)
+    if scheduling.priority_class_name:
+        spec["priorityClassName"] = scheduling.priority_class_name
+    return spec
+
+
+def apart(members: dict[str, str]) -> Object:
+    """One pod of an attempt a node. Pods of the attempt before may still be there while they go, and don't count."""
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": members}}
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def of_gpu_nodes(gpu: str) -> Object:
+    """Toleration: nodes with GPUs are often tainted by the name of the resource, to keep other pods away."""
+    return {"key": gpu, "operator": "Exists", "effect": "NoSchedule"}
+
+
+def image_volume(source: ImageSource, pull_policy: str) -> Object:
+    return {"name": "model", "image": {"reference": source.reference, "pullPolicy": pull_policy}}
+
+
+def rank_token_volume(secret: str) -> Object:
+    return {"name": RANK_TOKEN_MOUNT["name"], "secret": {"secretName": secret, "defaultMode": 0o440}}
+
+
+def scratch_volumes(runtime: Runtime) -> list[Object]:
+    return [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": runtime.shared_memory}},
+    ]
+
+
+def scratch_mounts() -> list[Object]:
+    """All that a container may write to, beside the volumes that it is for."""
+    return [
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod's own
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+    ]

@@ -1,0 +1,245 @@
+"""What to do with one stage of a fine-tune.
+
+As a group (:mod:`hunyuan_operator.plan.groups`), a stage is told by its memory alone:
+
+1. **ended** (``retry_at`` is set, or there never was an attempt): what is left of the attempt is deleted; when it is
+   gone and the time has come, the next attempt begins;
+2. **beginning**: the attempt's Job is created;
+3. **started** (``started_at`` is set: the Job has been seen): the end of any of its pods ends the attempt, and so does
+   the Job's;
+4. **finished** (``finished_at`` is set): its report is in status, and it never runs again.
+
+An attempt is one Job without retries, so Kubernetes too ends all its pods when one fails, even while no operator runs.
+"""
+
+import signal
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from hunyuan_operator.api import names
+from hunyuan_operator.api.finetune_status import StageStatus
+from hunyuan_operator.api.reasons import FailureReason
+from hunyuan_operator.api.times import format_time, parse_time
+from hunyuan_operator.api.workload import Restart
+from hunyuan_operator.observe.end import End
+from hunyuan_operator.observe.finetune import Attempt, Job
+from hunyuan_operator.observe.pod import Pod
+from hunyuan_operator.observe.pod import Stage as PodStage
+from hunyuan_operator.plan.cause import Casualty, casualty_of, located, root_cause
+from hunyuan_operator.plan.leaving import awaited, is_to_go, longest_wait
+from hunyuan_operator.plan.restarts import (
+    begin,
+    earliest_start,
+    end_by_failure,
+    end_by_intent,
+    is_own_fault,
+    may_still_work,
+)
+from hunyuan_runtime.train_config import Stage, StageReport
+
+_TOLD_TO_END = 128 + signal.SIGTERM
+"""Exit code of a rank that saved because it, or another, was asked to end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOrder:
+    """What is asked of a stage. ``keep`` is how long a Job that is done stays; None is for ever."""
+
+    fine_tune: str
+    stage: Stage
+    wanted: bool
+    revision: str
+    nodes: int
+    restart: Restart
+    keep: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """``memory`` is what to write into status before anything else; ``pods`` are those of its attempt."""
+
+    stage: Stage
+    memory: StageStatus
+    wanted: bool
+    nodes: int
+    pods: tuple[Pod, ...] = ()
+    create: bool = False
+    delete_jobs: tuple[Job, ...] = ()
+    delete_pods: tuple[Pod, ...] = ()
+    drain: bool = True
+    """Whether the pods that are deleted may still save."""
+    culprit: Casualty | None = None
+    report: StageReport | None = None
+    """Of a stage that is done since the last pass."""
+    look_again: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.memory.finished_at)
+
+    @property
+    def leader(self) -> Pod | None:
+        return next((pod for pod in self.pods if pod.rank == 0), None)
+
+
+def plan_stage(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime) -> StagePlan:
+    memory = _recall(memory, attempts)
+    if memory.finished_at:
+        return _keep(memory, attempts, order, now)
+    if memory.retry_at or not memory.attempt:
+        return _follow_up(memory, attempts, order, now)
+    return _watch_over(memory, attempts, order, now)
+
+
+def _recall(memory: StageStatus, attempts: tuple[Attempt, ...]) -> StageStatus:
+    """A status that was lost or is behind: the labels of the newest Job, or of its pods, then tell the attempt."""
+    newest = max(attempts, key=lambda attempt: attempt.number, default=None)
+    if newest is None or newest.number <= memory.attempt:
+        return memory
+    revision = newest.job.revision if newest.job else newest.pods[0].revision
+    return memory.blank().model_copy(update={"attempt": newest.number, "revision": revision})
+
+
+def _watch_over(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime) -> StagePlan:
+    current = _current(memory, attempts, order)
+    if current.job and current.job.complete and (report := _report_of(current)):
+        return _finish(memory, current, attempts, report, order, now)
+    if not order.wanted:
+        return _end(end_by_intent(memory, now), attempts, order, now)
+    survivors = any(pod.end is None for pod in current.pods)
+    verdict = root_cause(_fallen(memory, current, order, now), survivors=survivors, now=now)
+    if isinstance(verdict, Casualty):
+        verdict = replace(verdict, end=located(verdict.end, current.pods))
+        counts = verdict.end.exit_code != _TOLD_TO_END and is_own_fault(verdict.end, whole=_whole(current))
+        failed = end_by_failure(memory, verdict.end, order.restart, now, counts=counts)
+        return replace(_end(failed, attempts, order, now), culprit=verdict)
+    if memory.revision != order.revision:
+        return _end(end_by_intent(memory, now), attempts, order, now)
+    if current.job and not memory.started_at:
+        memory = memory.model_copy(update={"started_at": format_time(now)})
+    older = tuple(attempt for attempt in attempts if attempt is not current)
+    return replace(
+        _remove(memory, older, order, now),
+        pods=current.pods,
+        create=current.job is None and not memory.started_at,
+        look_again=verdict,
+    )
+
+
+def _follow_up(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime) -> StagePlan:
+    old = awaited((pod for attempt in attempts for pod in attempt.pods), now)
+    if old or any(attempt.job for attempt in attempts):
+        return replace(_end(memory, attempts, order, now), look_again=longest_wait(old))
+    if not order.wanted:
+        return _plan(_at_rest(memory, now), order)
+    if memory.attempt and memory.revision == order.revision:
+        start = earliest_start(memory, order.restart, now)
+        if start is None or now < start:
+            return replace(_plan(memory, order), look_again=start)
+    return replace(_plan(begin(memory, order.revision), order), create=True)
+
+
+def _at_rest(memory: StageStatus, now: datetime) -> StageStatus:
+    """Failures of a stage that nobody wants now say nothing about later; only its attempts' names stay taken."""
+    if not memory.attempt:
+        return memory
+    kept = {"attempt": memory.attempt, "revision": memory.revision, "retry_at": memory.retry_at or format_time(now)}
+    return memory.blank().model_copy(update=kept)
+
+
+def _keep(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime) -> StagePlan:
+    """What is left of a stage that is done goes when its time is over; that of earlier attempts at once."""
+    expiry = parse_time(memory.finished_at) + order.keep if order.keep is not None else None
+    expired = expiry is not None and now >= expiry
+    current = _current(memory, attempts, order)
+    going = attempts if expired else tuple(attempt for attempt in attempts if attempt is not current)
+    left = bool(current.job or current.pods) and not expired
+    return replace(_remove(memory, going, order, now), pods=current.pods, look_again=expiry if left else None)
+
+
+def _finish(
+    memory: StageStatus,
+    current: Attempt,
+    attempts: tuple[Attempt, ...],
+    report: StageReport,
+    order: StageOrder,
+    now: datetime,
+) -> StagePlan:
+    done = {
+        "started_at": memory.started_at or format_time(now),
+        "finished_at": format_time(now),
+        "report": report.message,
+        "nodes": [pod.node for pod in current.pods],
+    }
+    return replace(_keep(memory.model_copy(update=done), attempts, order, now), report=report)
+
+
+def _report_of(attempt: Attempt) -> StageReport | None:
+    return attempt.leader.report if attempt.leader else None
+
+
+def _end(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime) -> StagePlan:
+    return replace(_remove(memory, attempts, order, now), pods=_current(memory, attempts, order).pods)
+
+
+def _remove(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime) -> StagePlan:
+    """The Jobs before their pods, so that none is made anew."""
+    drain = may_still_work(memory)
+    return replace(
+        _plan(memory, order),
+        drain=drain,
+        delete_jobs=tuple(one.job for one in attempts if one.job and not one.job.terminating),
+        delete_pods=tuple(pod for one in attempts for pod in one.pods if is_to_go(pod, now, drain=drain)),
+    )
+
+
+def _plan(memory: StageStatus, order: StageOrder) -> StagePlan:
+    return StagePlan(stage=order.stage, memory=memory, wanted=order.wanted, nodes=order.nodes)
+
+
+def _current(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder) -> Attempt:
+    found = (attempt for attempt in attempts if attempt.number == memory.attempt)
+    return next(found, Attempt(stage=order.stage, number=memory.attempt))
+
+
+def _whole(current: Attempt) -> bool:
+    """Whether every rank of the attempt has come to run, be it that it ended since."""
+    running = all(pod.end or pod.stage.value >= PodStage.PREPARING.value for pod in current.pods)
+    return current.job is not None and len(current.pods) == current.job.nodes and running
+
+
+def _fallen(memory: StageStatus, current: Attempt, order: StageOrder, now: datetime) -> list[Casualty]:
+    """Without the pods that Kubernetes deleted because another one had failed."""
+    ended = [pod for pod in current.pods if pod.end and not pod.succeeded]
+    failures = [pod.end.time for pod in ended if pod.end and pod.end.exit_code is not None]
+    first = min(failures, default=None)
+    fallen = [
+        casualty_of(pod, pod.end, current.pods)
+        for pod in ended
+        if pod.end and (first is None or pod.end.reason != FailureReason.POD_DELETED or pod.end.time < first)
+    ]
+    if fallen:
+        return fallen
+    name = names.job_name(order.fine_tune, order.stage, memory.attempt)
+    end = _end_of_job(name, memory, current, now)
+    return [Casualty(rank=0, pod=f"{name}-0", end=end)] if end else []
+
+
+def _end_of_job(name: str, memory: StageStatus, current: Attempt, now: datetime) -> End | None:
+    """What the Job itself tells, where no pod does."""
+    job = current.job
+    gone, failed = FailureReason.POD_DELETED, FailureReason.EXITED
+    if job is None:
+        told = (gone, f"Job {name} is gone, not by the operator") if memory.started_at else None
+    elif job.terminating:
+        told = (gone, f"Job {name} was deleted, not by the operator")
+    elif job.complete and current.leader is None:
+        told = (gone, f"Job {name} is done, but its pod is gone, and its report with it")
+    elif job.complete:
+        told = (failed, f"Job {name} is done, but left no report that can be read")
+    elif job.failed:
+        missing = len(current.pods) < job.nodes
+        told = (gone if missing else failed, f"Job {name} failed: {job.message}")
+    else:
+        told = None
+    return End(time=now, reason=told[0], message=told[1]) if told else None

@@ -1,0 +1,65 @@
+"""What a pass over either kind of resource tells: its status and Events, and the last words of what failed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from hunyuan_operator.api.base import Model
+from hunyuan_operator.api.status import Failure
+from hunyuan_operator.api.times import format_time
+from hunyuan_operator.build.metadata import reference
+from hunyuan_operator.cluster.port import Cluster, Event
+from hunyuan_operator.observe.manifest import Manifest
+from hunyuan_operator.plan.cause import Casualty
+from hunyuan_operator.status.invalid import Status, status_of_invalid
+from hunyuan_operator.status.manifest import as_manifest
+
+LOG_LINES = 20
+_LOG_CHARACTERS = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """``requeue_after`` is None when only a change can matter."""
+
+    requeue_after: timedelta | None = None
+
+
+async def report(manifest: Manifest, before: Model, after: Model, news: Iterable[Event], cluster: Cluster) -> None:
+    """``news`` are the Events between the two."""
+    if after != before:
+        await cluster.patch_status(manifest, as_manifest(after))
+        for event in news:
+            await cluster.emit(manifest, event)
+
+
+def invalid(manifest: Manifest, kind: type[Status], message: str, now: datetime) -> tuple[Status, Status]:
+    """The status before and after it was found that the object can't be understood."""
+    try:
+        before = kind.model_validate(manifest.get("status", {}))
+    except ValidationError:
+        before = kind()
+    return before, status_of_invalid(before, message, int(manifest["metadata"]["generation"]), now)
+
+
+async def failure_of(culprit: Casualty, namespace: str, container: str, cluster: Cluster, **where: Any) -> Failure:
+    """With the container's last words, which go with the pod. ``where`` says which attempt of what it ended."""
+    end, log = culprit.end, ""
+    if teller := culprit.teller:
+        pod = reference("Pod", teller.name, namespace, teller.uid)
+        log = await cluster.log_tail(pod, end.container or container, LOG_LINES)
+    return Failure(
+        time=format_time(end.time),
+        pod=culprit.pod,
+        container=end.container,
+        node=culprit.node,
+        exit_code=end.exit_code,
+        reason=end.reason,
+        message=end.message,
+        retryable=end.retryable,
+        log=log[-_LOG_CHARACTERS:],
+        **where,
+    )
