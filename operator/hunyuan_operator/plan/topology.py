@@ -108,6 +108,11 @@ def _objections(architecture: Architecture, quantization: Quantization, split: P
 
 
 def _misalignments(architecture: Architecture, tensor: int) -> Iterator[str]:
+    if architecture.hidden_size % FP8_ALIGNMENT:
+        yield (
+            f"hidden_size {architecture.hidden_size} is no multiple of {FP8_ALIGNMENT}, as FP8 matrix products need, "
+            "on any number of ranks"
+        )
     block = architecture.weight_block_size
     sides = {
         "intermediate_size": architecture.intermediate_size // tensor,

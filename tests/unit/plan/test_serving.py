@@ -141,6 +141,10 @@ def test_a_model_that_no_number_of_ranks_splits_is_refused() -> None:
     odd = SMALL | {"intermediateSize": 250}
     with pytest.raises(InvalidTopology, match="no number of ranks splits the model evenly: tensor 1 leaves 250"):
         plan_serving(spec(odd, quantization="fp8"))
+    plan_serving(spec(odd, quantization="bf16"))
+    narrow = SMALL | {"hiddenSize": 1288, "headDim": 80}
+    with pytest.raises(InvalidTopology, match=r"hidden_size 1288 is no multiple of 16, .* on any number of ranks"):
+        plan_serving(spec(narrow, quantization="fp8"))
 
 
 def fields() -> st.SearchStrategy[dict[str, Any]]:

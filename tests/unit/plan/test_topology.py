@@ -3,14 +3,21 @@
 from itertools import pairwise
 
 import pytest
-from hunyuan_operator.api.architecture import HUNYUAN_LARGE
+from hunyuan_operator.api.architecture import HUNYUAN_LARGE, Architecture
 from hunyuan_operator.api.deployment import Parallelism
-from hunyuan_operator.errors import InvalidTopology
+from hunyuan_operator.errors import DoesNotFit, InvalidTopology
+from hunyuan_operator.plan.serving import plan_serving
 from hunyuan_operator.plan.topology import Topology, candidates, even_split, lay_out, unevenness
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hunyuan_runtime.config import Quantization
+from hunyuan_runtime.serve.engine_layout import stage_layers
+from tests.unit.plan.specs import spec
+
+
+def like_large(**other: object) -> Architecture:
+    return HUNYUAN_LARGE.model_copy(update=other)
 
 
 def split(tensor: int, pipeline: int = 1) -> Parallelism:
@@ -86,6 +93,81 @@ def test_or_it_does_not_and_this_is_why(quantization: Quantization, tensor: int,
 def test_key_and_value_heads_that_are_neither_divided_nor_replicated_evenly(tensor: int) -> None:
     model = HUNYUAN_LARGE.model_copy(update={"intermediate_size": 18300, "vocab_size": 128000})
     assert unevenness(model, "bf16", split(tensor)).startswith("num_key_value_heads 8 can be neither")
+
+
+def shapes() -> st.SearchStrategy[Architecture]:
+    """Hunyuan-Large and its odd relatives."""
+    return st.builds(
+        lambda kv_heads, queries, **sizes: like_large(
+            num_attention_heads=kv_heads * queries, num_key_value_heads=kv_heads, **sizes
+        ),
+        kv_heads=st.sampled_from([8, 2, 80, 3]),
+        queries=st.sampled_from([10, 1]),
+        head_dim=st.sampled_from([80, 128, 40]),
+        hidden_size=st.sampled_from([6400, 6408]),
+        intermediate_size=st.sampled_from([18304, 4096, 18300]),
+        vocab_size=st.sampled_from([129024, 1000]),
+        num_hidden_layers=st.integers(1, 70),
+        cla_share_factor=st.integers(1, 3),
+        weight_block_size=st.sampled_from([None, 128]),
+    )
+
+
+def engine_can(model: Architecture, quantization: Quantization, split: Parallelism) -> bool:
+    """What vLLM's layers ask for, each written down once more: whole shares, and sides that its FP8 kernels take."""
+    tensor, kv_heads = split.tensor, model.kv_heads
+    try:
+        stage_layers(model.num_hidden_layers, model.kv_group, 0, split.pipeline)
+    except ValueError:
+        return False
+    vocabulary = -(-model.vocab_size // 64) * 64
+    whole = all(size % tensor == 0 for size in (model.num_attention_heads, model.intermediate_size, vocabulary))
+    if not whole or max(kv_heads, tensor) % min(kv_heads, tensor):
+        return False
+    if quantization != "fp8":
+        return True
+    width = model.head_width
+    sides = (
+        model.intermediate_size // tensor,
+        model.num_attention_heads // tensor * width,
+        max(kv_heads // tensor, 1) * width,
+    )
+    block = model.weight_block_size or 1
+    return all(side % 16 == 0 and side % block == 0 for side in sides) and model.hidden_size % 16 == 0
+
+
+@given(
+    model=shapes(),
+    quantization=st.sampled_from(["bf16", "int8", "fp8"]),
+    tensor=st.sampled_from([1, 2, 4, 8, 16, 3, 20]),
+    pipeline=st.integers(1, 8),
+)
+@settings(max_examples=500)
+@example(model=HUNYUAN_LARGE, quantization="fp8", tensor=16, pipeline=1)
+@example(model=like_large(weight_block_size=128), quantization="fp8", tensor=8, pipeline=1)
+def test_what_the_engine_cannot_split_is_refused_and_nothing_else(
+    model: Architecture, quantization: Quantization, tensor: int, pipeline: int
+) -> None:
+    assert (unevenness(model, quantization, split(tensor, pipeline)) == "") == engine_can(
+        model, quantization, split(tensor, pipeline)
+    )
+
+
+@given(model=shapes(), quantization=st.sampled_from(["bf16", "int8", "fp8"]), per_node=st.integers(1, 16))
+def test_a_derived_split_is_one_that_the_engine_can(
+    model: Architecture, quantization: Quantization, per_node: int
+) -> None:
+    camel = model.model_dump(by_alias=True, exclude_none=True)
+    try:
+        plan = plan_serving(spec(camel, quantization=quantization, gpus={"perNode": per_node, "memory": "1000Gi"}))
+    except DoesNotFit:
+        return
+    except InvalidTopology:
+        ranks = [1 << power for power in range(5)]
+        assert not any(engine_can(model, quantization, split(tensor)) for tensor in ranks if tensor <= per_node)
+        return
+    found = split(plan.topology.tensor_parallel, plan.topology.pipeline_parallel)
+    assert engine_can(model, quantization, found)
 
 
 @pytest.mark.parametrize("tensor", [2, 4, 8])

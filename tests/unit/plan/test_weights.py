@@ -11,7 +11,7 @@ from hunyuan_operator.plan.weights import (
     stage_weights,
     stages,
 )
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hunyuan_runtime.config import Quantization
@@ -95,16 +95,17 @@ def test_the_count_is_the_reference_models(changes: dict[str, object]) -> None:
     assert parameters(architecture) == sum(shape.numel() for shape in shapes.values())
 
 
-@pytest.mark.parametrize("group", [1, 2, 3])
-@pytest.mark.parametrize("layers", [5, 10, 64])
-def test_stages_are_the_engines_and_split_no_group(layers: int, group: int) -> None:
+@given(layers=st.integers(1, 1024), group=st.integers(1, 64), pipeline=st.integers(1, 64))
+def test_stages_are_the_engines_and_split_no_group(layers: int, group: int, pipeline: int) -> None:
+    """Whatever the number of layers and stages; more stages than groups are refused before."""
+    assume(pipeline <= share(layers, group))
     architecture = like_large(num_hidden_layers=layers, use_cla=True, cla_share_factor=group)
-    for pipeline in range(1, share(layers, group) + 1):
-        dealt = stages(architecture, pipeline)
-        bounds = [stage_layers(layers, group, index, pipeline) for index in range(pipeline)]
-        assert [stage.layers for stage in dealt] == [end - start for start, end in bounds]
-        assert all(start % group == 0 for start, _ in bounds)
-        assert sum(kv_owners(architecture, stage) for stage in dealt) == share(layers, group)
+    dealt = stages(architecture, pipeline)
+    bounds = [stage_layers(layers, group, index, pipeline) for index in range(pipeline)]
+    assert [stage.layers for stage in dealt] == [end - start for start, end in bounds]
+    assert all(start % group == 0 and start < end for start, end in bounds)
+    assert [start for start, _ in bounds] + [layers] == [0] + [end for _, end in bounds]
+    assert sum(kv_owners(architecture, stage) for stage in dealt) == share(layers, group)
 
 
 @given(tensor=st.integers(1, 128), pipeline=st.integers(1, 32), tied=st.booleans())
