@@ -10,6 +10,7 @@ import click
 
 from hunyuan_cli.bench import bench
 from hunyuan_cli.chat import chat
+from hunyuan_cli.check_data import check_data
 from hunyuan_cli.extras import MissingExtra
 from hunyuan_cli.plan import plan
 from hunyuan_cli.quantize import quantize
@@ -80,7 +81,7 @@ def fail(error: Exception) -> Any:
     sys.exit(2)
 
 
-for command in (bench, chat, plan, quantize):
+for command in (bench, chat, check_data, plan, quantize):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Memory: 4 bytes a line, and one batch of conversations.
 """
 
 from array import array
+from bisect import insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,12 @@ from hunyuan_runtime.train.data.lines import Lines
 from hunyuan_runtime.train.data.reading import in_batches
 
 KEPT = 20
-"""Faults that are kept to be shown; all are counted."""
+"""Faults that are kept to be shown, the first of the file; all are counted."""
 NAMED = 5
 """Faults in a failure's message."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Fault:
     """A line, counted from 1, and why it can't be used."""
 
@@ -54,8 +55,8 @@ class Inspection:
 
     def fault(self, line: int, reason: str) -> None:
         self.fault_count += 1
-        if len(self.faults) < KEPT:
-            self.faults.append(Fault(line, reason))
+        insort(self.faults, Fault(line, reason))  # not in order: lengths are known a batch later than all else
+        del self.faults[KEPT:]
 
 
 def inspect(
@@ -86,7 +87,6 @@ def inspect(
                 found.too_long += 1
                 found.fault(number, f"{length} tokens, {length - max_seq_length} more than the maximum")
         progress(batch[-1][0], len(lines))
-    found.faults.sort(key=lambda fault: fault.line)  # lengths are known a batch later than all else
     return found
 
 
@@ -122,29 +122,37 @@ def _remedy(found: Inspection) -> str:
 
 
 def report_of(found: Inspection) -> dict[str, Any]:
-    """The figures as JSON; lengths are tokens of a conversation, ``up_to`` the inclusive ends of the buckets."""
-    lengths = np.array(found.lengths)
-    buckets = np.ceil(np.log2(lengths)).astype(int)
-    counts = np.bincount(buckets)
+    """All of it as JSON; lengths are tokens of a conversation, ``up_to`` the inclusive ends of the buckets."""
     return {
         "file": str(found.path),
-        "examples": len(lengths),
+        "lines": found.lines,
+        "faulty_lines": found.fault_count,
+        "faults": [{"line": fault.line, "reason": fault.reason} for fault in found.faults],
+        "examples": len(found.lengths),
         "turns": found.turns,
         "tokens": found.tokens,
         "trained_tokens": found.trained_tokens,
         "max_seq_length": found.max_seq_length,
-        "lengths": {
-            name: int(np.percentile(lengths, percent, method="inverted_cdf"))
-            for name, percent in {"min": 0, "p50": 50, "p90": 90, "p99": 99, "max": 100}.items()
-        },
-        "histogram": [
-            {"up_to": 2**power, "examples": int(counts[power])} for power in range(buckets.min(), len(counts))
-        ],
+        "lengths": _percentiles(found) if found.lengths else {},
+        "histogram": _histogram(found) if found.lengths else [],
     }
 
 
+def _percentiles(found: Inspection) -> dict[str, int]:
+    names = {"min": 0, "p50": 50, "p90": 90, "p99": 99, "max": 100}
+    values = np.percentile(found.lengths, list(names.values()), method="inverted_cdf")
+    return dict(zip(names, map(int, values), strict=True))
+
+
+def _histogram(found: Inspection) -> list[dict[str, int]]:
+    """By powers of two, from the first that holds any to the last."""
+    powers = np.ceil(np.log2(found.lengths)).astype(int)
+    counts = np.bincount(powers)
+    return [{"up_to": 2**power, "examples": int(counts[power])} for power in range(powers.min(), len(counts))]
+
+
 def summary_of(found: Inspection) -> str:
-    lengths = report_of(found)["lengths"]
+    lengths = _percentiles(found)
     return (
         f"{len(found.lengths)} examples, {found.turns} answers, {found.tokens} tokens of which {found.trained_tokens} "
         f"are trained on; lengths {lengths['min']} to {lengths['max']}, median {lengths['p50']}, "

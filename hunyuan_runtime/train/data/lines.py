@@ -17,6 +17,14 @@ _BLOCK = 1 << 20
 _NAMED = 10
 
 
+def check_file(path: Path) -> None:
+    """Raise ``DataNotFound`` where the file can't be read, with what is there instead."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise RuntimeFailure(Cause.DataNotFound, _why(path, error)) from error
+
+
 class Lines:
     """Lines without their ends, counted from 0. Blank lines at the end of the file are none.
 
@@ -26,11 +34,9 @@ class Lines:
     """
 
     def __init__(self, path: Path) -> None:
+        check_file(path)
         self.path = path
-        try:
-            self._ends = _line_ends(path)
-        except OSError as error:
-            raise RuntimeFailure(Cause.DataNotFound, _why(path, error)) from error
+        self._ends = _line_ends(path)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -54,7 +60,7 @@ def _line_ends(path: Path) -> NDArray[np.int64]:
         while block := file.read(_BLOCK):
             ends.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (size + 1))
             size += len(block)
-        known = np.concatenate([*ends, np.array([size])]).astype(np.int64)
+        known: NDArray[np.int64] = np.concatenate([*ends, np.array([size])])
         count = len(known)
         while count:
             start = int(known[count - 2]) if count > 1 else 0
