@@ -61,6 +61,7 @@ class StagePlan:
     stage: Stage
     memory: StageStatus
     wanted: bool
+    revision: str
     nodes: int
     pods: tuple[Pod, ...] = ()
     create: bool = False
@@ -70,7 +71,7 @@ class StagePlan:
     """Whether the pods that are deleted may still save."""
     culprit: Casualty | None = None
     report: StageReport | None = None
-    """Of a stage that is done since the last pass."""
+    """Of a stage that is done, as long as its pod is there."""
     look_again: datetime | None = None
 
     @property
@@ -102,8 +103,8 @@ def _recall(memory: StageStatus, attempts: tuple[Attempt, ...]) -> StageStatus:
 
 def _watch_over(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime) -> StagePlan:
     current = _current(memory, attempts, order)
-    if current.job and current.job.complete and (report := _report_of(current)):
-        return _finish(memory, current, attempts, report, order, now)
+    if current.job and current.job.complete and _report_of(current):
+        return _finish(memory, current, attempts, order, now)
     if not order.wanted:
         return _end(end_by_intent(memory, now), attempts, order, now)
     survivors = any(pod.end is None for pod in current.pods)
@@ -154,24 +155,25 @@ def _keep(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder,
     current = _current(memory, attempts, order)
     going = attempts if expired else tuple(attempt for attempt in attempts if attempt is not current)
     left = bool(current.job or current.pods) and not expired
-    return replace(_remove(memory, going, order, now), pods=current.pods, look_again=expiry if left else None)
+    return replace(
+        _remove(memory, going, order, now),
+        pods=current.pods,
+        report=_report_of(current),
+        look_again=expiry if left else None,
+    )
 
 
 def _finish(
-    memory: StageStatus,
-    current: Attempt,
-    attempts: tuple[Attempt, ...],
-    report: StageReport,
-    order: StageOrder,
-    now: datetime,
+    memory: StageStatus, current: Attempt, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime
 ) -> StagePlan:
+    report = _report_of(current)
     done = {
         "started_at": memory.started_at or format_time(now),
         "finished_at": format_time(now),
-        "report": report.message,
+        "report": report.message if report else "",
         "nodes": [pod.node for pod in current.pods],
     }
-    return replace(_keep(memory.model_copy(update=done), attempts, order, now), report=report)
+    return _keep(memory.model_copy(update=done), attempts, order, now)
 
 
 def _report_of(attempt: Attempt) -> StageReport | None:
@@ -194,7 +196,7 @@ def _remove(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrde
 
 
 def _plan(memory: StageStatus, order: StageOrder) -> StagePlan:
-    return StagePlan(stage=order.stage, memory=memory, wanted=order.wanted, nodes=order.nodes)
+    return StagePlan(stage=order.stage, memory=memory, wanted=order.wanted, revision=order.revision, nodes=order.nodes)
 
 
 def _current(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder) -> Attempt:

@@ -39,7 +39,7 @@ def _state(
     now: datetime,
 ) -> str:
     memory = group.memory
-    if is_stalled(group, plan, deployment.spec.restart, now):
+    if is_stalled(memory, plan.revision, deployment.spec.restart, now):
         return "Stalled"
     if memory.retry_at:
         return "BackOff" if memory.reason and group.wanted else "Stopping"

@@ -16,7 +16,7 @@ def status_of_invalid(before: Status, message: str, generation: int, now: dateti
     """It keeps what it said before about its pods: they run on, untouched."""
     told = Verdict(status="True", reason=Reason.INVALID_SPEC.value, message=message)
     told_before = {one.type: one for one in before.conditions}
-    kept = {
+    kept: Verdicts = {
         kind: Verdict(status=one.status, reason=one.reason, message=one.message)
         for kind in ConditionType
         if kind is not ConditionType.RECONCILING and (one := told_before.get(kind.value))

@@ -1,10 +1,13 @@
 """NetworkVerified: what the pods' preflight found."""
 
+from collections.abc import Iterable
+
 from hunyuan_operator.api.deployment import HunyuanDeployment
 from hunyuan_operator.api.reasons import Reason
+from hunyuan_operator.api.status import RestartMemory
 from hunyuan_operator.build.preflight import is_checked
+from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.plan.deployment import DeploymentPlan
-from hunyuan_operator.plan.groups import GroupPlan
 from hunyuan_operator.status.verdict import Verdict, no, unknown, worst, yes
 from hunyuan_runtime.config import NetworkReport
 from hunyuan_runtime.termination import Cause
@@ -16,23 +19,22 @@ def network_verified(deployment: HunyuanDeployment, plan: DeploymentPlan) -> Ver
     """None where nothing is to be checked: one pod a group, or no preflight."""
     if plan.topology is None or not is_checked(deployment.spec.network, plan.topology.nodes):
         return None
-    return worst(_of_group(group) for group in plan.wanted) if plan.wanted else no(Reason.PODS_PENDING)
+    each = [network_of(f"group {group.memory.index}", group.memory, group.pods) for group in plan.wanted]
+    return worst(each) if each else no(Reason.PODS_PENDING)
 
 
-def _of_group(group: GroupPlan) -> Verdict:
-    memory = group.memory
-    if memory.retry_at:
-        if memory.reason in _FAILURES:
-            return Verdict(status="False", reason=memory.reason, message=f"group {memory.index}: {memory.message}")
-        return unknown(Reason.PODS_PENDING, f"group {memory.index}: waits for its pods")
-    leader = next((pod for pod in group.pods if pod.rank == 0), None)
-    if leader is None:
-        return unknown(Reason.PODS_PENDING, f"group {memory.index}: waits for its pods")
+def network_of(what: str, memory: RestartMemory, pods: Iterable[Pod]) -> Verdict:
+    """``what`` names the group or the stage."""
+    leader = next((pod for pod in pods if pod.rank == 0), None)
+    if memory.retry_at and memory.reason in _FAILURES:
+        return Verdict(status="False", reason=memory.reason, message=f"{what}: {memory.message}")
+    if memory.retry_at or leader is None:
+        return unknown(Reason.PODS_PENDING, f"{what}: waits for its pods")
     if leader.network:
-        return yes(Reason.LINKS_VERIFIED, f"group {memory.index}: {_numbers(leader.network)}")
+        return yes(Reason.LINKS_VERIFIED, f"{what}: {_numbers(leader.network)}")
     if not leader.checked:
-        return unknown(Reason.NOT_VERIFIED, f"group {memory.index}: was started without preflight")
-    return unknown(Reason.PREFLIGHT_RUNNING, f"group {memory.index}: checks its links, or waits for all of its pods")
+        return unknown(Reason.NOT_VERIFIED, f"{what}: was started without preflight")
+    return unknown(Reason.PREFLIGHT_RUNNING, f"{what}: checks its links, or waits for all of its pods")
 
 
 def _numbers(report: NetworkReport) -> str:

@@ -1,13 +1,16 @@
 """What is wrong, the gravest first."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
-from hunyuan_operator.api.deployment import HunyuanDeployment, Restart
+from hunyuan_operator.api.deployment import HunyuanDeployment
 from hunyuan_operator.api.reasons import Reason
+from hunyuan_operator.api.status import RestartMemory
 from hunyuan_operator.api.times import format_time
+from hunyuan_operator.api.workload import Restart
 from hunyuan_operator.errors import Refused
+from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.plan.deployment import DeploymentPlan
-from hunyuan_operator.plan.groups import GroupPlan
 from hunyuan_operator.plan.restarts import earliest_start, limit_reached
 from hunyuan_operator.status.verdict import Problem
 
@@ -26,28 +29,34 @@ def problems(
     if plan.obstacle:
         found.append(Problem(reason=plan.obstacle.reason.value, message=str(plan.obstacle), stalled=True))
     for group in plan.wanted:
-        found += _of_attempt(group, plan, deployment.spec.restart, now)
-        found += _of_pods(group)
+        what = f"group {group.memory.index}"
+        found += of_attempt(what, group.memory, plan.revision, deployment.spec.restart, now)
+        found += of_pods(what, group.memory, group.pods)
+    return gravest_first(found)
+
+
+def gravest_first(found: list[Problem]) -> list[Problem]:
     return sorted(found, key=lambda problem: not problem.stalled)
 
 
-def is_stalled(group: GroupPlan, plan: DeploymentPlan, restart: Restart, now: datetime) -> bool:
-    """Whether the group waits for a change. How an attempt of another revision ended says nothing about the next."""
-    memory = group.memory
-    if not (memory.retry_at and memory.reason and memory.revision == plan.revision):
-        return False
-    return not memory.retryable or limit_reached(memory, restart, now)
+def is_stalled(memory: RestartMemory, revision: str, restart: Restart, now: datetime) -> bool:
+    """Whether it waits for a change. How an attempt of another revision ended says nothing about the next."""
+    return has_failed(memory, revision) and (not memory.retryable or limit_reached(memory, restart, now))
 
 
-def _of_attempt(group: GroupPlan, plan: DeploymentPlan, restart: Restart, now: datetime) -> list[Problem]:
-    memory = group.memory
-    if not (memory.retry_at and memory.reason and memory.revision == plan.revision):
+def has_failed(memory: RestartMemory, revision: str) -> bool:
+    return bool(memory.retry_at and memory.reason) and memory.revision == revision
+
+
+def of_attempt(what: str, memory: RestartMemory, revision: str, restart: Restart, now: datetime) -> list[Problem]:
+    """``what`` names the group or the stage."""
+    if not has_failed(memory, revision):
         return []
     start = earliest_start(memory, restart, now)
     if start is None:
-        return [Problem(reason=memory.reason, message=f"group {memory.index}: {memory.message}", stalled=True)]
+        return [Problem(reason=memory.reason, message=f"{what}: {memory.message}", stalled=True)]
     message = (
-        f"group {memory.index}: attempt {memory.attempt} failed: {memory.reason}: {memory.message}; "
+        f"{what}: attempt {memory.attempt} failed: {memory.reason}: {memory.message}; "
         f"the next is due at {format_time(start)}"
     )
     if limit_reached(memory, restart, now):
@@ -56,12 +65,12 @@ def _of_attempt(group: GroupPlan, plan: DeploymentPlan, restart: Restart, now: d
     return [Problem(reason=Reason.BACK_OFF.value, message=message)]
 
 
-def _of_pods(group: GroupPlan) -> list[Problem]:
+def of_pods(what: str, memory: RestartMemory, pods: Iterable[Pod]) -> list[Problem]:
     """Pods of an attempt that ended are on their way out, whatever troubles them."""
-    if group.memory.retry_at:
+    if memory.retry_at:
         return []
     return [
-        Problem(reason=pod.trouble.reason.value, message=f"group {group.memory.index}: {pod.trouble.message}")
-        for pod in group.pods
+        Problem(reason=pod.trouble.reason.value, message=f"{what}: {pod.trouble.message}")
+        for pod in pods
         if pod.trouble
     ]

@@ -42,10 +42,10 @@ def in_words(progress: GroupProgress) -> str:
     done = f"{progress.done_bytes / size:.1f} of {total}"
     if progress.estimated_finish is None:
         return done
-    return f"{done}, {_rounded(parse_time(progress.estimated_finish) - parse_time(progress.time))} left"
+    return f"{done}, {rounded(parse_time(progress.estimated_finish) - parse_time(progress.time))} left"
 
 
-def _rounded(time: timedelta) -> str:
+def rounded(time: timedelta) -> str:
     minutes = time / timedelta(minutes=1)
     if minutes < 1:
         return "less than a minute"
