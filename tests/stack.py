@@ -41,13 +41,15 @@ class Cluster(Protocol):
 class Images:
     operator: str = "localhost/hunyuan-operator:dev"
     serve: str = "localhost/hunyuan-serve:dev"
+    train: str = "localhost/hunyuan-train:dev"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Images":
-        """``OPERATOR_IMAGE`` and ``RUNTIME_IMAGE`` name images that somebody's own cluster can pull."""
+        """``OPERATOR_IMAGE``, ``RUNTIME_IMAGE``, ``TRAIN_IMAGE``: images that somebody's own cluster can pull."""
         return cls(
             operator=env.get("OPERATOR_IMAGE", cls.operator),
             serve=env.get("RUNTIME_IMAGE", cls.serve),
+            train=env.get("TRAIN_IMAGE", cls.train),
         )
 
 
@@ -64,7 +66,8 @@ def install_operator(cluster: Cluster, images: Images) -> None:
         "upgrade", "--install", "hunyuan-operator", str(ROOT / "charts/hunyuan-operator"),
         "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m",
         "--take-ownership",  # of CRDs that were applied by kubectl before
-        "--set", f"image.repository={repository},image.tag={tag},runtimeImage={images.serve}",
+        "--set", f"image.repository={repository},image.tag={tag}",
+        "--set", f"runtimeImage={images.serve},trainImage={images.train}",
     )  # fmt: skip
 
 
@@ -236,8 +239,10 @@ def client_pod(name: str, command: list[str], namespace: str, image: str) -> dic
                         "readOnlyRootFilesystem": True,
                         "capabilities": {"drop": ["ALL"]},
                     },
+                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
                 }
             ],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
         },
     }
 

@@ -37,11 +37,12 @@ def status() -> None:
 
 
 @main.command("images")
-def build_images() -> None:
-    """Build both images from the sources as they are, and load them into the nodes that run."""
+@click.option("--train", is_flag=True, help="The training image as well.")
+def build_images(*, train: bool) -> None:
+    """Build the images from the sources as they are, and load them into the nodes that run."""
     with _clear_errors():
-        built = testbed.refresh_images()
-        click.echo(f"{built.operator}\n{built.serve}")
+        built = testbed.refresh_images(train=train)
+        click.echo("\n".join([built.operator, built.serve, *([built.train] if train else [])]))
 
 
 @main.command("install-packages")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.cluster.paths import CACHE
@@ -51,8 +52,19 @@ class BuiltImage:
         return sum(layer.size for layer in self.layers)
 
 
-def build(reference: str, context: Path, *, file: Path, target: str = "", arguments: Mapping[str, str]) -> None:
+def build(
+    reference: str,
+    context: Path,
+    *,
+    file: Path,
+    arguments: Mapping[str, str],
+    target: str = "",
+    stages: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Build a Dockerfile (its stage ``target``) as ``reference``; steps of earlier builds are taken from the cache.
+
+    Args:
+        stages: stage → the image that stands for it; nothing is built for the stage itself.
 
     Raises:
         RuntimeError: a step failed; the message ends with what it printed.
@@ -63,6 +75,7 @@ def build(reference: str, context: Path, *, file: Path, target: str = "", argume
         options = ["--isolation", "chroot", "--layers", "--pull-never"]
         options += ["--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro", "--secret", f"id=build-env,src={secret.name}"]
         options += [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        options += [f"--build-context={stage}=container-image://{image}" for stage, image in stages.items()]
         options += ["--target", target] if target else []
         _buildah("build", *options, "--tag", reference, "--file", str(file), str(context))
 

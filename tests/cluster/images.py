@@ -7,6 +7,7 @@ image that a Deployment notices.
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +26,15 @@ class Recipe:
     """One of the images.
 
     Attributes:
-        dependencies: what the Dockerfile's stage "dependencies" is made from, beside the base image.
+        dependencies: what the Dockerfile's stage "dependencies" is made from, beside the images that it starts from.
+        serve: the image whose dependencies this one's are added to.
     """
 
     repository: str
     dockerfile: str
     dependencies: tuple[str, ...]
     device: str = ""
-
-    def arguments(self, base: str) -> dict[str, str]:
-        return {"BASE_IMAGE": base} | ({"DEVICE": self.device} if self.device else {})
+    serve: "Recipe | None" = None
 
     @property
     def alias(self) -> str:
@@ -53,6 +53,43 @@ SERVE = Recipe(
     dependencies=("images/serve", "requirements/build.txt", "requirements/serve-cpu.txt"),
     device="cpu",
 )
+TRAIN = Recipe(
+    repository="localhost/hunyuan-train",
+    dockerfile="images/train/Dockerfile",
+    dependencies=("images/train", "requirements/build.txt", "requirements/serve-cpu.txt", "requirements/train-cpu.txt"),
+    device="cpu",
+    serve=SERVE,
+)
+RECIPES = (OPERATOR, SERVE, TRAIN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """What a recipe's images are called, made from the sources as they are.
+
+    Attributes:
+        dependencies: the image of the stage of that name. Named as well, so that the large layer of an earlier lock can
+            be told from the current one.
+        arguments: for the Dockerfile.
+    """
+
+    reference: str
+    dependencies: str
+    arguments: Mapping[str, str]
+
+
+def names(recipe: Recipe, base: str) -> Names:
+    arguments = {"BASE_IMAGE": base} | ({"DEVICE": recipe.device} if recipe.device else {})
+    below = base
+    if recipe.serve:
+        below = names(recipe.serve, base).dependencies
+        arguments["SERVE_DEPENDENCIES"] = below
+    dependencies = content_hash(ROOT, recipe.dependencies, below)
+    return Names(
+        reference=f"{recipe.repository}:{content_hash(ROOT, PROJECT, dependencies)}",
+        dependencies=f"{recipe.repository}-dependencies:{dependencies}",
+        arguments=arguments,
+    )
 
 
 def content_hash(root: Path, paths: Iterable[str], *more: str) -> str:
@@ -65,27 +102,44 @@ def content_hash(root: Path, paths: Iterable[str], *more: str) -> str:
 
 
 def ensure(progress: Progress) -> Images:
-    """Have both images in the builder's storage, and return their names; only what changed is built."""
+    """Have the operator's and the serving image in the builder's storage; only what changed is built.
+
+    The training image is named only: who needs it asks for it (:func:`ensure_train`), since it takes minutes at first.
+    """
     with buildah.alone():
         base = base_image.ensure(progress)
-        return Images(operator=_ensure(OPERATOR, base, progress), serve=_ensure(SERVE, base, progress))
+        return Images(
+            operator=_ensure(OPERATOR, base, progress),
+            serve=_ensure(SERVE, base, progress),
+            train=names(TRAIN, base).reference,
+        )
+
+
+def ensure_train(progress: Progress) -> str:
+    """Have the training image too, once :func:`ensure` has made what it starts from, and return its name."""
+    with buildah.alone():
+        return _ensure(TRAIN, base_image.ensure(progress), progress)
 
 
 def load_into(node: Node, images: Images, progress: Progress) -> None:
-    """Give the node both images, and take earlier ones from it that no container is of; a second, if it has them.
+    """Give the node the two images, and take earlier ones from it that no container is of; a second, if it has them.
 
     It is told each time: a restarted containerd does not offer the kubelet images whose layers' archives it lacks.
     """
-    for recipe, reference in ((OPERATOR, images.operator), (SERVE, images.serve)):
-        begin = time.monotonic()
-        new = reference not in _present(node)
-        handover.hand_over(node, buildah.image(reference), (reference, recipe.alias))
-        if new:
-            progress(f"{node.name} has {reference} ({_took(begin)})")
+    _hand_over(node, OPERATOR, images.operator, progress)
+    _hand_over(node, SERVE, images.serve, progress)
+    present = _present(node)
+    current = {images.operator, images.serve, OPERATOR.alias, SERVE.alias}
+    if images.train in present:
+        current |= {images.train, TRAIN.alias}
     used = {line.split()[1] for line in node.ctr("containers", "list").splitlines()[1:]}
-    earlier = superseded(_present(node), {images.operator, images.serve, OPERATOR.alias, SERVE.alias}, used)
-    if earlier:
+    if earlier := superseded(present, current, used):
         node.ctr("images", "remove", *earlier)
+
+
+def load_train_into(node: Node, reference: str, progress: Progress) -> None:
+    """Give the node the training image; earlier ones go when :func:`load_into` finds them unused."""
+    _hand_over(node, TRAIN, reference, progress)
 
 
 def superseded(present: Mapping[str, str], current: Collection[str], used: Collection[str]) -> list[str]:
@@ -96,7 +150,7 @@ def superseded(present: Mapping[str, str], current: Collection[str], used: Colle
         current: the names that stay.
         used: the names that containers were made from, running or not.
     """
-    own = tuple(f"{recipe.repository}:" for recipe in (OPERATOR, SERVE))
+    own = tuple(f"{recipe.repository}:" for recipe in RECIPES)
     in_use = {present.get(name) for name in used}
     old = {name for name, digest in present.items() if name.startswith(own) and digest not in in_use} - set(current)
     named = {digest for name, digest in present.items() if not name.startswith("sha256:") and name not in old}
@@ -105,25 +159,36 @@ def superseded(present: Mapping[str, str], current: Collection[str], used: Colle
 
 
 def _ensure(recipe: Recipe, base: str, progress: Progress) -> str:
-    dependencies = content_hash(ROOT, recipe.dependencies, base)
-    # Named as well, so that the large layer of an earlier lock can be told from the current one.
-    layer = f"{recipe.repository}-dependencies:{dependencies}"
-    reference = f"{recipe.repository}:{content_hash(ROOT, PROJECT, dependencies)}"
-    if layer not in buildah.references():
-        _build(layer, recipe, base, progress, target="dependencies")
-        buildah.remove_others(layer, reference)
+    wanted = names(recipe, base)
+    file = ROOT / recipe.dockerfile
+    if wanted.dependencies not in buildah.references():
+        with _told(wanted.dependencies, progress):
+            buildah.build(wanted.dependencies, ROOT, file=file, arguments=wanted.arguments, target="dependencies")
+        buildah.remove_others(wanted.dependencies, wanted.reference)
         buildah.prune()
-    if reference not in buildah.references():
-        _build(reference, recipe, base, progress)
-        buildah.remove_others(reference)
-    return reference
+    if wanted.reference not in buildah.references():
+        with _told(wanted.reference, progress):
+            # On the image that is there, whether or not the builder still has the steps that led to it.
+            stages = {"dependencies": wanted.dependencies}
+            buildah.build(wanted.reference, ROOT, file=file, arguments=wanted.arguments, stages=stages)
+        buildah.remove_others(wanted.reference)
+    return wanted.reference
 
 
-def _build(name: str, recipe: Recipe, base: str, progress: Progress, target: str = "") -> None:
+@contextmanager
+def _told(name: str, progress: Progress) -> Iterator[None]:
     progress(f"building {name}")
     begin = time.monotonic()
-    buildah.build(name, ROOT, file=ROOT / recipe.dockerfile, target=target, arguments=recipe.arguments(base))
+    yield
     progress(f"built {name}: {buildah.image(name).size / 1e9:.1f} GB, {_took(begin)}")
+
+
+def _hand_over(node: Node, recipe: Recipe, reference: str, progress: Progress) -> None:
+    begin = time.monotonic()
+    new = reference not in _present(node)
+    handover.hand_over(node, buildah.image(reference), (reference, recipe.alias))
+    if new:
+        progress(f"{node.name} has {reference} ({_took(begin)})")
 
 
 def _present(node: Node) -> dict[str, str]:

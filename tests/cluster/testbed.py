@@ -58,6 +58,16 @@ class Cluster:
         """Raises RuntimeError, with the command and its stderr, when it fails."""
         return self.clients.helm(*args)
 
+    def provide_train_image(self) -> None:
+        """Bring ``images.train`` to the nodes: apart from the others, so that only tests that train pay for it.
+
+        A cluster of one's own pulls it.
+        """
+        if self.clients.folder is not None:
+            with _lock():
+                brought = _provide_train_image(say)
+            assert brought == self.images.train, "the sources have changed since the cluster was brought up"
+
     def add_fake_nodes(self, number: int, pods: int = 110) -> None:
         """Nodes ``fake0`` … on which any pod "runs" at once, until real ones are asked for; see ``fake_nodes``.
 
@@ -132,14 +142,26 @@ def status() -> str:
     return "\n".join(lines)
 
 
-def refresh_images(progress: Callable[[str], None] = say) -> Images:
-    """Build the images from what the sources are now, and bring them to the nodes that run."""
+def refresh_images(progress: Callable[[str], None] = say, *, train: bool = False) -> Images:
+    """Build the images, the training image if asked for, from the sources as they are; bring them to nodes that run."""
     with _lock():
         built = images.ensure(progress)
-        for node in NODES:
-            if node_start.daemons(node)[0].running():
-                images.load_into(node, built, progress)
+        if train:
+            _provide_train_image(progress)
+        for node in _running_nodes():
+            images.load_into(node, built, progress)
     return built
+
+
+def _provide_train_image(progress: Callable[[str], None]) -> str:
+    reference = images.ensure_train(progress)
+    for node in _running_nodes():
+        images.load_train_into(node, reference, progress)
+    return reference
+
+
+def _running_nodes() -> list[Node]:
+    return [node for node in NODES if node_start.daemons(node)[0].running()]
 
 
 def _start_nodes(nodes: tuple[Node, ...], clients: Kubectl, progress: Callable[[str], None]) -> Images:

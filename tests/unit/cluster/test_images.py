@@ -63,7 +63,7 @@ class TestContentHash:
         assert self.hash(root) == before
 
 
-@pytest.mark.parametrize("recipe", [images.OPERATOR, images.SERVE], ids=lambda recipe: recipe.dockerfile)
+@pytest.mark.parametrize("recipe", images.RECIPES, ids=lambda recipe: recipe.dockerfile)
 class TestRecipes:
     def test_what_an_image_is_made_from_is_there(self, recipe: images.Recipe) -> None:
         assert [path for path in (*images.PROJECT, *recipe.dependencies) if not (ROOT / path).exists()] == []
@@ -88,6 +88,33 @@ class TestRecipes:
         for package in ("python3", "python3-venv", *(["libnuma1"] if recipe.device == "cpu" else [])):
             assert package in install
             assert package in base_image.PACKAGES
+
+
+class TestTrainingImage:
+    def test_it_starts_with_the_serving_images_own_stages_so_that_a_builder_makes_them_once(self) -> None:
+        def stages(recipe: images.Recipe) -> list[str]:
+            text = (ROOT / recipe.dockerfile).read_text()
+            return text[text.index("FROM ${BASE_IMAGE} AS system") :].split("\n\n")[:3]
+
+        assert stages(images.TRAIN) == stages(images.SERVE)
+
+    def test_its_dependencies_lie_on_the_serving_images(self) -> None:
+        serve, train = images.names(images.SERVE, "base:1"), images.names(images.TRAIN, "base:1")
+        assert train.arguments["SERVE_DEPENDENCIES"] == serve.dependencies
+        assert train.arguments["BASE_IMAGE"] == "base:1"
+
+    def test_another_serving_image_makes_it_another(self) -> None:
+        first, second = images.names(images.TRAIN, "base:1"), images.names(images.TRAIN, "base:2")
+        assert first.dependencies != second.dependencies
+        assert first.reference != second.reference
+
+    @pytest.mark.parametrize("device", ["cpu", "cuda"])
+    def test_its_lock_changes_nothing_that_the_serving_lock_holds(self, device: str) -> None:
+        def entries(name: str) -> set[str]:
+            lock = (ROOT / f"requirements/{name}-{device}.txt").read_text()
+            return {line.split()[0] for line in lock.splitlines() if "==" in line}
+
+        assert entries("serve") < entries("train")
 
 
 def test_the_operators_lock_holds_no_engine() -> None:
