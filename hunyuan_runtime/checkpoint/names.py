@@ -1,4 +1,4 @@
-"""Fused tensors of a checkpoint → the published ones, which all of this project speaks.
+"""Fused tensors of a checkpoint → the published ones, which all of this project speaks, and back.
 
 Layouts as the published inference code undoes them:
 
@@ -8,7 +8,7 @@ Layouts as the published inference code undoes them:
 A bias or a scale of each row is cut like the rows. A scale of the whole tensor (one number) goes to every part.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -62,3 +62,15 @@ def _cut_heads(name: str, tensor: Tensor, config: HunYuanConfig) -> tuple[Tensor
         )
     heads = tensor.view(config.num_key_value_heads, group + 2, config.head_dim, *tensor.shape[1:])
     return tuple(part.flatten(0, 2) for part in torch.split(heads, [group, 1, 1], dim=1))
+
+
+def fused(name: str, parts: Sequence[Tensor], config: HunYuanConfig) -> Tensor:
+    """The tensor ``name`` of its published parts, in the order in which :func:`unfused` yields them."""
+    if QKV in name:
+        assert config.num_key_value_heads is not None
+        heads = [part.view(config.num_key_value_heads, -1, *part.shape[1:]) for part in parts]
+        return torch.cat(heads, dim=1).flatten(0, 1)
+    if GATE_AND_UP in name:
+        return torch.cat(list(parts))
+    (whole,) = parts
+    return whole

@@ -9,6 +9,6 @@ Two passes, both resumed after a kill:
 """
 
 from hunyuan_runtime.quantize.formats import Format
-from hunyuan_runtime.quantize.run import Job, QuantizeError, Summary, check_source, quantize
+from hunyuan_runtime.quantize.run import Job, Summary, check_source, quantize
 
-__all__ = ["Format", "Job", "QuantizeError", "Summary", "check_source", "quantize"]
+__all__ = ["Format", "Job", "Summary", "check_source", "quantize"]

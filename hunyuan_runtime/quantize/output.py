@@ -1,11 +1,8 @@
-"""Write the quantised checkpoint, one file after the other, each whole or not at all.
+"""The weights of the quantised checkpoint, one file after the other.
 
 Output files are cut by size whatever the source's are, so memory is bounded by one of them and one tensor.
 """
 
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hunyuan_runtime.checkpoint.headers import KINDS, read_header
+from hunyuan_runtime.checkpoint.output import is_whole, write_whole
 from hunyuan_runtime.checkpoint.reader import Reader
 from hunyuan_runtime.quantize.calibration import LayerScales
 from hunyuan_runtime.quantize.formats import input_group, is_quantised, weight_group
 from hunyuan_runtime.quantize.numbers import quantised
-from hunyuan_runtime.termination import RuntimeFailure
 
-INDEX = KINDS[0][1]
 _SCALE_BYTES = 4
 
 
@@ -96,48 +91,3 @@ def write_shards(
             write_whole(path, lambda at, tensors=tensors: save_file(tensors, at, metadata={"format": "pt"}))  # type: ignore[misc]
         done += shard.size
         told(done)
-
-
-def is_whole(path: Path) -> bool:
-    try:
-        return path.exists() and bool(read_header(path))
-    except RuntimeFailure:
-        return False
-
-
-def write_index(shards: Sequence[Shard], folder: Path) -> None:
-    headers = {shard.name: read_header(folder / shard.name) for shard in shards}
-    total = sum(entry.size for header in headers.values() for entry in header.values())
-    weight_map = {tensor: file for file, header in headers.items() for tensor in header}
-    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
-
-
-def copy_others(source: Path, folder: Path) -> None:
-    """Tokenizer, generation settings, licence: all that is neither weights nor about them."""
-    for path in other_files(source):
-        write_whole(folder / path.name, lambda at, path=path: shutil.copyfile(path, at))  # type: ignore[misc]
-
-
-def other_files(source: Path) -> list[Path]:
-    ours = {"config.json", *(index for _, index in KINDS)}
-    weights = {".safetensors", ".bin", ".pt", ".pth"}
-    return [
-        path
-        for path in sorted(source.iterdir())
-        if path.is_file() and path.name not in ours and path.suffix not in weights and not path.name.startswith(".")
-    ]
-
-
-def write_json(path: Path, value: object) -> None:
-    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
-    write_whole(path, lambda at: at.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """The file appears with all its bytes on the disk, and everybody may read it."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    write(unfinished)
-    unfinished.chmod(0o644)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -1,15 +1,13 @@
 """The whole of ``hunyuan quantize``: refuse early, calibrate, write, rename.
 
-Work lies in ``.OUT.partial`` beside ``OUT``: ``plan.json`` says of what, ``calibration.safetensors`` how far the first
-pass is, ``model/`` becomes ``OUT``. A rerun with the same source, prompts and format goes on; another one starts anew.
+In the side folder (:mod:`hunyuan_runtime.checkpoint.output`) ``calibration.safetensors`` says how far the first pass
+is. A rerun with the same source, prompts and format goes on; another one starts anew.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,21 +17,25 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hunyuan_runtime.checkpoint.headers import weight_files
+from hunyuan_runtime.checkpoint.output import (
+    OutputRefused,
+    copy_others,
+    is_free,
+    missing_bytes,
+    model_in,
+    other_files,
+    partial_of,
+    publish,
+    workplace,
+    write_index,
+    write_json,
+    write_whole,
+)
 from hunyuan_runtime.checkpoint.reader import Reader
 from hunyuan_runtime.model import HunYuanConfig
 from hunyuan_runtime.quantize.calibration import LayerScales, Prompt, Runner
 from hunyuan_runtime.quantize.formats import Format, quantization_config
-from hunyuan_runtime.quantize.output import (
-    Shard,
-    copy_others,
-    other_files,
-    output_sizes,
-    plan_shards,
-    write_index,
-    write_json,
-    write_shards,
-    write_whole,
-)
+from hunyuan_runtime.quantize.output import Shard, output_sizes, plan_shards, write_shards
 from hunyuan_runtime.serve.architecture import check_architecture
 from hunyuan_runtime.serve.checkpoint import check_config, check_folder, check_weights, read_json
 from hunyuan_runtime.serve.engine_weights import expected_tensors
@@ -42,12 +44,6 @@ REPORT = "quantization_report.json"
 SHARD_BYTES = 4 << 30
 VERSION = 1
 """Of what is written for the same input; part of the fingerprint."""
-_SPARE = 64 << 20
-"""Bytes for headers, indexes and reports."""
-
-
-class QuantizeError(ValueError):
-    """It can't be done as asked; the message says what to change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +56,6 @@ class Job:
     format: Format = Format.AUTOFP8
     shard_bytes: int = SHARD_BYTES
     progress: Callable[[str, int, int], None] = field(default=lambda *_: None)
-
-    @property
-    def partial(self) -> Path:
-        return self.out.parent / f".{self.out.name}.partial"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +71,7 @@ def quantize(job: Job) -> Summary:
     """Make ``job.out``, or find that it is there already.
 
     Raises:
-        QuantizeError: it can't be done as asked.
+        OutputRefused: it can't be done as asked.
         RuntimeFailure: the source is no whole HunYuan checkpoint; the message names file and tensor.
 
     """
@@ -88,26 +80,24 @@ def quantize(job: Job) -> Summary:
     job.out.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_of(job)
     if (done := _finished(job.out, fingerprint)) is not None:
-        shutil.rmtree(job.partial, ignore_errors=True)
+        shutil.rmtree(partial_of(job.out), ignore_errors=True)
         return Summary(path=job.out, made=False, report=done)
-    with workplace(job, fingerprint):
+    with workplace(job.out, fingerprint) as partial:
         reader = Reader(job.source, config)
         shards = plan_shards(output_sizes(reader, set(expected_tensors(config))), job.shard_bytes)
-        check_space(job, shards)
-        layers = calibrate(job, Runner(reader, config, "cuda" if torch.cuda.is_available() else "cpu"))
-        model = job.partial / "model"
-        model.mkdir(exist_ok=True)
+        check_space(job, partial, shards)
+        runner = Runner(reader, config, "cuda" if torch.cuda.is_available() else "cpu")
+        layers = calibrate(job, runner, partial / "calibration.safetensors")
+        model = model_in(partial)
         total = sum(shard.size for shard in shards)
         write_shards(reader, shards, layers, model, lambda done: job.progress("write", done, total))
         report = report_of(job, fingerprint, layers)
-        write_index(shards, model)
+        write_index([shard.name for shard in shards], model)
         copy_others(job.source, model)
         changed = {"quantization_config": quantization_config(job.format, config)}
         write_json(model / "config.json", read_json(job.source / "config.json") | changed)
         write_json(model / REPORT, report)
-        model.chmod(0o755)
-        model.rename(job.out)
-    shutil.rmtree(job.partial)
+        publish(partial, job.out)
     return Summary(path=job.out, made=True, report=report)
 
 
@@ -115,7 +105,7 @@ def check_source(source: Path) -> HunYuanConfig:
     """The configuration of a checkpoint that can be quantised; raises what :func:`quantize` raises."""
     check_folder(source)
     if check_config(source):
-        raise QuantizeError(f"{source} is quantised already: config.json has a quantization_config")
+        raise OutputRefused(f"{source} is quantised already: config.json has a quantization_config")
     check_weights(source)
     check_architecture(source)
     config: HunYuanConfig = HunYuanConfig.from_pretrained(source, attn_implementation="sdpa")
@@ -124,9 +114,9 @@ def check_source(source: Path) -> HunYuanConfig:
 
 def check_prompts(prompts: list[list[int]], config: HunYuanConfig) -> None:
     if not any(prompts):
-        raise QuantizeError("there are no prompts to calibrate with")
+        raise OutputRefused("there are no prompts to calibrate with")
     if (largest := max(token for ids in prompts for token in ids)) >= config.vocab_size:
-        raise QuantizeError(
+        raise OutputRefused(
             f"the prompts hold token {largest}, the model knows {config.vocab_size}: is the tokenizer another model's?"
         )
 
@@ -143,53 +133,29 @@ def _finished(out: Path, fingerprint: str) -> dict[str, Any] | None:
     """The report of ``out``, where it is this job's.
 
     Raises:
-        QuantizeError: ``out`` holds something else, or can't be renamed to.
+        OutputRefused: ``out`` holds something else, or can't be renamed to.
 
     """
-    if out.is_mount():
-        raise QuantizeError(f"{out} is a volume's root, which can't appear whole: give a folder in it")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if is_free(out):
         return None
     report = read_json(out / REPORT) if (out / REPORT).is_file() else {}
     if report.get("fingerprint") != fingerprint:
         what = "a checkpoint of another source, format or set of prompts" if report else "something else"
-        raise QuantizeError(f"{out} holds {what}: give an empty or a new folder")
+        raise OutputRefused(f"{out} holds {what}: give an empty or a new folder")
     return report
 
 
-@contextmanager
-def workplace(job: Job, fingerprint: str) -> Iterator[None]:
-    """The side folder, for this process alone; work for another fingerprint is thrown away."""
-    job.partial.mkdir(exist_ok=True)
-    with (job.partial / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise QuantizeError(f"another process is making {job.out} just now") from None
-        plan = job.partial / "plan.json"
-        if not plan.exists() or json.loads(plan.read_text()) != fingerprint:
-            plan.unlink(missing_ok=True)
-            shutil.rmtree(job.partial / "model", ignore_errors=True)
-            (job.partial / "calibration.safetensors").unlink(missing_ok=True)
-            write_json(plan, fingerprint)
-        yield
-
-
-def check_space(job: Job, shards: list[Shard]) -> None:
+def check_space(job: Job, partial: Path, shards: list[Shard]) -> None:
     """Refuse before the first byte what wouldn't fit."""
-    there = sum(path.stat().st_size for path in job.partial.rglob("*.safetensors"))
-    others = sum(path.stat().st_size for path in other_files(job.source))
-    needed = sum(shard.size for shard in shards) + others + _SPARE - there
-    free = shutil.disk_usage(job.partial).free
+    needed, free = missing_bytes(partial, job.source, sum(shard.size for shard in shards))
     if needed > free:
-        raise QuantizeError(
+        raise OutputRefused(
             f"{job.out.parent} has {free / 1e9:.1f} GB free; the checkpoint needs {needed / 1e9:.1f} GB"
         )
 
 
-def calibrate(job: Job, runner: Runner) -> list[LayerScales]:
+def calibrate(job: Job, runner: Runner, state: Path) -> list[LayerScales]:
     """All layers' scales; what an earlier run measured isn't measured again."""
-    state = job.partial / "calibration.safetensors"
     count = runner.config.num_hidden_layers
     layers, prompts = load_state(state, runner.device) if state.exists() else ([], [])
     prompts = prompts or runner.embed([ids for ids in job.prompts if ids])

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hunyuan_runtime.checkpoint.headers import KINDS, read_header
+from hunyuan_runtime.checkpoint.output import OutputRefused, partial_of
 from hunyuan_runtime.model import HunYuanForCausalLM
-from hunyuan_runtime.quantize import Format, Job, QuantizeError, quantize
+from hunyuan_runtime.quantize import Format, Job, quantize
 from hunyuan_runtime.serve.architecture import check_architecture
 from hunyuan_runtime.serve.checkpoint import check_weights
 from hunyuan_runtime.termination import RuntimeFailure
@@ -271,9 +272,9 @@ def test_archives_and_fused_names_come_to_the_same_tensors(
 
 
 def refusal(job: Job) -> str:
-    with pytest.raises((QuantizeError, RuntimeFailure)) as refused:
+    with pytest.raises((OutputRefused, RuntimeFailure)) as refused:
         quantize(job)
-    assert not (job.partial / "model").exists()
+    assert not (partial_of(job.out) / "model").exists()
     return str(refused.value)
 
 
