@@ -73,7 +73,10 @@ class Engine(Model):
 
     max_num_seqs: int = Field(default=8, ge=1, le=4096, description="Sequences in one batch")
     gpu_memory_utilization: float = Field(
-        default=0.92, ge=0.1, le=1.0, description="Part of a GPU's memory that the engine may use"
+        default=0.92,
+        le=1,
+        json_schema_extra=rules(Rule(rule="self >= 0.1", message="must be at least 0.1")),
+        description="Part of a GPU's memory that the engine may use",
     )
     kv_cache_dtype: Literal["auto", "fp8"] = Field(
         default="auto", description="Element type of the KV cache; auto is the model's own"

@@ -12,7 +12,7 @@ from hunyuan_operator.api.base import Model
 from hunyuan_operator.api.finetune_status import HunyuanFineTuneStatus
 from hunyuan_operator.api.resource import Resource
 from hunyuan_operator.api.sources import BaseModelSource, ConfigMapKey
-from hunyuan_operator.api.validation import Duration, ObjectName, RelativePath, Rule, rules
+from hunyuan_operator.api.validation import Duration, ObjectName, PositiveNumber, RelativePath, Rule, rules
 from hunyuan_operator.api.workload import Network, Restart, Runtime, Scheduling
 from hunyuan_runtime.train_config import Method, Precision
 
@@ -70,8 +70,14 @@ class Lora(Model):
     """Low-rank adapters beside frozen weights, under peft's names."""
 
     rank: int = Field(default=64, ge=1, le=4096, description="Rank of the two small matrices")
-    alpha: float = Field(default=128, ge=0.001, le=65536, description="The adapter is scaled by alpha / rank")
-    dropout: float = Field(default=0.1, ge=0, le=0.99, description="Dropout in front of the adapter")
+    alpha: PositiveNumber = Field(default=128, le=65536, description="The adapter is scaled by alpha / rank")
+    dropout: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        json_schema_extra=rules(Rule(rule="self < 1.0", message="must be below 1")),
+        description="Dropout in front of the adapter",
+    )
     targets: list[Target] = Field(
         default=["q_proj", "k_proj", "v_proj", "o_proj"],
         min_length=1,
@@ -146,14 +152,13 @@ class Training(Model):
         le=65536,
         description="Passes of one step; follows when nodes changes, so that the whole batch stays",
     )
-    learning_rate: float = Field(default=1e-5, ge=1e-12, le=1, description="After the warm-up")
+    learning_rate: PositiveNumber = Field(default=1e-5, le=1, description="After the warm-up")
     min_learning_rate: float = Field(default=1e-6, ge=0, le=1, description="At the end of the cosine")
     warmup_steps: int = Field(default=0, ge=0, le=100_000_000, description="Steps of the linear warm-up")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="AdamW's")
     max_grad_norm: float = Field(default=1.0, ge=0, le=1_000_000, description="Gradients are clipped to it; 0: never")
-    expert_learning_rate_scale: float = Field(
+    expert_learning_rate_scale: PositiveNumber = Field(
         default=1.0,
-        ge=0.001,
         le=1000,
         description="Learning rate of the routed experts, as a part of learningRate; 0.31 is the technical report's",
     )

@@ -73,6 +73,20 @@ Quantity = Annotated[
 """A Kubernetes quantity as text; a plain number in YAML is taken too."""
 
 
+def _positive(number: float) -> float:
+    if number <= 0:
+        raise ValueError("must be above 0")
+    return number
+
+
+PositiveNumber = Annotated[
+    float,
+    AfterValidator(_positive),
+    Field(json_schema_extra=rules(Rule(rule="self > 0.0", message="must be above 0"))),
+]
+"""Bounds that are no whole numbers are rules: a schema's are cut to whole ones where the value is one."""
+
+
 def _duration(text: str) -> str:
     parse_duration(text)
     return text

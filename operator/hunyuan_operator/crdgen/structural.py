@@ -58,6 +58,9 @@ class _Walk:
         unknown = [key for key in node if key not in _COPIED + _WALKED and not key.startswith(_EXTENSION)]
         if unknown:
             raise Inexpressible(f"{path}: {', '.join(unknown)}")
+        if any(not float(node[key]).is_integer() for key in ("minimum", "maximum") if key in node):
+            # The API server cuts it to a whole number where the value is one, so that 0 would satisfy 0.1.
+            raise Inexpressible(f"{path}: a bound that is no whole number")
         if "type" not in node and not any(node.get(key) for key in _UNTYPED):
             raise Inexpressible(f"{path}: no type")
         out: Schema = {"description": _one_line(node["description"])} if "description" in node else {}

@@ -78,6 +78,10 @@ class Exclusive(Model):
     field: int = Field(gt=0)
 
 
+class Fractional(Model):
+    field: float = Field(ge=0.1)
+
+
 class Tuple(Model):
     field: tuple[int, str]
 
@@ -103,6 +107,7 @@ class Nested(Model):
     [
         (Forbids, "Forbids: additionalProperties without a schema"),
         (Exclusive, "Exclusive.field: exclusiveMinimum"),
+        (Fractional, "Fractional.field: a bound that is no whole number"),
         (Tuple, "Tuple.field: prefixItems"),
         (Union, "Union.field: anyOf"),
         (Anything, "Anything.field: no type"),
