@@ -30,12 +30,10 @@ WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 _PLAIN: dict[str, Any] = {
-    "use_dora": False,
-    "modules_to_save": None,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "bias": "none",
-}
+    "use_dora": False, "use_qalora": False, "use_bdlora": None, "lora_bias": False, "bias": "none",
+    "modules_to_save": None, "target_parameters": None, "layer_replication": None, "rank_pattern": {},
+    "alpha_pattern": {}, "fan_in_fan_out": False,
+}  # fmt: skip
 """Options that change the arithmetic, with the values that don't."""
 
 

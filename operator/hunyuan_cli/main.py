@@ -12,6 +12,7 @@ from hunyuan_cli.bench import bench
 from hunyuan_cli.chat import chat
 from hunyuan_cli.check_data import check_data
 from hunyuan_cli.extras import MissingExtra
+from hunyuan_cli.merge import merge
 from hunyuan_cli.plan import plan
 from hunyuan_cli.quantize import quantize
 
@@ -81,7 +82,7 @@ def fail(error: Exception) -> Any:
     sys.exit(2)
 
 
-for command in (bench, chat, check_data, plan, quantize):
+for command in (bench, chat, check_data, merge, plan, quantize):
     main.add_command(command)
 
 if __name__ == "__main__":
