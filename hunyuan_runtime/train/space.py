@@ -1,11 +1,11 @@
 """Is there room for all that a fine-tune will write? Estimated before it begins, from the base's headers.
 
-With P parameters, T of them trained, b bytes of the training precision (bf16 2, fp32 4) and m of the merge's::
+With P parameters, T of them trained, and m bytes a parameter of what is merged (bf16 and fp16 2, fp32 4)::
 
     T            full: P; attention: those of self_attn; lora: rank · (inputs + outputs) of each adapted layer
-    checkpoint   T · (b + 12)        weights, and in fp32 their master copy and Adam's two moments
-    adapter      T · 4               lora only
-    merged       P · m               the router stays fp32
+    checkpoint   T · 16       in fp32 the master weights and Adam's two moments, and up to 4 for the weight itself
+    adapter      T · 4        lora only
+    merged       P · m        the router stays fp32
     fp8          1 byte a quantised weight and 16 for its scales, else as merged
 
 A checkpoint is as large with ZeRO 2 as with ZeRO 3, offloaded or not: ranks write different parts of one state. Frozen
@@ -24,7 +24,7 @@ from hunyuan_runtime.train.base_model import adapted
 from hunyuan_runtime.train_config import TrainConfig
 
 _ITEM_SIZES = {"bf16": 2, "fp16": 2, "fp32": 4}
-_OPTIMIZER_BYTES = 12
+_CHECKPOINT_BYTES = 16
 _SCALES_BYTES = 16
 _ROUTER = ".mlp.gate.wg.weight"
 _SPARE = 64 << 20
@@ -62,7 +62,7 @@ def needs_of(config: TrainConfig, tensors: Mapping[str, Entry]) -> Needs:
     merged = {name: entry.elements * _merged_bytes(name, config) for name, entry in tensors.items()}
     fp8 = [entry.elements + _SCALES_BYTES if is_quantised(name) else merged[name] for name, entry in tensors.items()]
     return Needs(
-        checkpoint=trained * (_ITEM_SIZES[config.training.precision] + _OPTIMIZER_BYTES),
+        checkpoint=trained * _CHECKPOINT_BYTES,
         checkpoints=config.keep_checkpoints + 1,
         adapter=trained * 4 if config.method == "lora" else 0,
         merged=sum(merged.values()),

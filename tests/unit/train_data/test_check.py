@@ -119,8 +119,8 @@ def test_too_long_conversations_come_with_the_maximum_that_would_hold_them(scene
     assert refusal(scene.config()) == (
         Cause.DataInvalid,
         f"{scene.data}: 2 of 400 lines can't be used: line 2: 304 tokens, 48 more than the maximum; line 99: 404 "
-        "tokens, 148 more than the maximum. The maximum is 256 tokens; 404 would hold all that can be read, else shorten or "
-        "remove the lines",
+        "tokens, 148 more than the maximum. The maximum is 256 tokens; 404 would hold all that can be read, else "
+        "shorten or remove the lines",
     )
     assert check.run(scene.config(training={"max_seq_length": 404}), lambda _: None).examples == 400
 
@@ -274,7 +274,7 @@ def test_a_volume_that_is_too_small_is_refused_with_the_numbers(scene: Scene, mo
     cause, message = refusal(scene.config(method="full"))
     assert cause is Cause.SpaceInsufficient
     assert message == (
-        f"the volume of {scene.output} has 70.0 MB free; needed are 73.3 MB: 3 checkpoints of 2.0 MB, merged 0.3 MB"
+        f"the volume of {scene.output} has 70.0 MB free; needed are 74.2 MB: 3 checkpoints of 2.3 MB, merged 0.3 MB"
     )
     (scene.output / "checkpoints").mkdir()
     (scene.output / "checkpoints/state").write_bytes(bytes(10_000_000))

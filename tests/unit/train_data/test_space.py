@@ -25,10 +25,9 @@ ALL, ROUTER, LINEAR = 1000 + 100 + 40 + 5 + 20 + 300, 20, 100 + 40 + 300
 
 
 def config(**changes: Any) -> TrainConfig:
-    precision = changes.pop("precision", "bf16")
     values: dict[str, Any] = {
         "name": "car", "model_path": "/m", "data_path": "/d", "output": "/o", "nodes": 2, "gpus_per_node": 8,
-        "training": {"max_steps": 1, "save_steps": 1, "max_seq_length": 16, "precision": precision},
+        "training": {"max_steps": 1, "save_steps": 1, "max_seq_length": 16},
         "lora": {"rank": 3, "targets": ["q_proj", "k_proj"]},
     }  # fmt: skip
     return TrainConfig.model_validate(values | changes)
@@ -37,12 +36,11 @@ def config(**changes: Any) -> TrainConfig:
 @pytest.mark.parametrize(
     ("changes", "checkpoint", "adapter", "merged", "fp8"),
     [
-        ({"method": "full"}, ALL * 14, 0, ALL * 2 + ROUTER * 2, 0),
-        ({"method": "full", "precision": "fp32"}, ALL * 16, 0, ALL * 2 + ROUTER * 2, 0),
-        ({"method": "full", "merge_dtype": "fp32"}, ALL * 14, 0, ALL * 4, 0),
-        ({"method": "attention"}, 145 * 14, 0, ALL * 2 + ROUTER * 2, 0),
-        ({"method": "lora"}, 3 * 34 * 14, 3 * 34 * 4, ALL * 2 + ROUTER * 2, 0),
-        ({"quantize": "fp8"}, 3 * 34 * 14, 3 * 34 * 4, ALL * 2 + ROUTER * 2, ALL * 2 + ROUTER * 2 - LINEAR + 3 * 16),
+        ({"method": "full"}, ALL * 16, 0, ALL * 2 + ROUTER * 2, 0),
+        ({"method": "full", "merge_dtype": "fp32"}, ALL * 16, 0, ALL * 4, 0),
+        ({"method": "attention"}, 145 * 16, 0, ALL * 2 + ROUTER * 2, 0),
+        ({"method": "lora"}, 3 * 34 * 16, 3 * 34 * 4, ALL * 2 + ROUTER * 2, 0),
+        ({"quantize": "fp8"}, 3 * 34 * 16, 3 * 34 * 4, ALL * 2 + ROUTER * 2, ALL * 2 + ROUTER * 2 - LINEAR + 3 * 16),
     ],
 )
 def test_needs_follow_method_and_precisions(
