@@ -4,9 +4,11 @@
 
     OperatorError
     ├── InvalidSpec          the object can't be understood: only a change of it helps
-    ├── Unplannable          there is no way to run what is asked for: only a change of the spec helps
+    ├── Unplannable          there is no way to run what is asked for: a change of the spec helps
     │   ├── InvalidTopology  the ranks can't be laid out on nodes, or don't split the model evenly
-    │   └── DoesNotFit       the GPUs have too little memory
+    │   ├── DoesNotFit       the GPUs have too little memory
+    │   ├── FineTuneNotFound the model is to come from a fine-tune that isn't there: its creation helps, too
+    │   └── FineTuneNotReady the fine-tune has no result yet: waiting helps
     └── ClusterError         a request to the API server failed
         ├── Conflict         our picture is old, or the name is taken: soon
         ├── Unavailable      throttled, overloaded, unreachable: with back-off
@@ -31,6 +33,8 @@ class Unplannable(OperatorError):
     """The message has a way out; ``reason`` is how a condition calls it."""
 
     reason: ClassVar[Reason]
+    stalled: ClassVar[bool] = True
+    """Whether only a change of the spec helps."""
 
 
 class InvalidTopology(Unplannable):
@@ -39,6 +43,16 @@ class InvalidTopology(Unplannable):
 
 class DoesNotFit(Unplannable):
     reason = Reason.DOES_NOT_FIT
+
+
+class FineTuneNotFound(Unplannable):
+    reason = Reason.FINE_TUNE_NOT_FOUND
+    stalled = False
+
+
+class FineTuneNotReady(Unplannable):
+    reason = Reason.FINE_TUNE_NOT_READY
+    stalled = False
 
 
 class ClusterError(OperatorError):

@@ -11,11 +11,11 @@ Nothing is written when nothing has changed.
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import Failure, HunyuanDeployment, HunyuanDeploymentStatus
 from hunyuan_operator.build.deployment import build
 from hunyuan_operator.build.pod import CONTAINER
@@ -25,19 +25,12 @@ from hunyuan_operator.execute import changes, ending, execute
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.observe.world import Observed, leaders_to_ask, observe
 from hunyuan_operator.plan.deployment import DeploymentPlan, plan_deployment
-from hunyuan_operator.report import Result, failure_of, invalid, report
+from hunyuan_operator.report import POLL, Result, failure_of, invalid, random_token, report
 from hunyuan_operator.settings import Settings
 from hunyuan_operator.status.deployment import News, status_of
 from hunyuan_operator.status.events import events
 from hunyuan_operator.status.problems import refused
 from hunyuan_runtime.config import RuntimeStatus
-
-POLL = timedelta(seconds=3)
-"""How often leaders on their way to serving are asked how far they are."""
-
-
-def random_token() -> str:
-    return secrets.token_hex(32)
 
 
 async def reconcile(
@@ -53,7 +46,7 @@ async def reconcile(
         return Result()
 
     observed = observe(cluster.children(key), deployment.uid)
-    observed = replace(observed, runtime=await _ask(observed, cluster))
+    observed = replace(observed, runtime=await _ask(observed, cluster), fine_tune=_fine_tune(deployment, cluster))
     plan = plan_deployment(deployment, observed, settings.runtime_image, now)
     news = News(failure=await _newest_failure(deployment, plan, cluster))
 
@@ -67,6 +60,11 @@ async def reconcile(
         news = replace(news, refusal=refused(refusal))
     await _report(manifest, status, status_of(deployment, plan, observed, news, now), cluster)
     return Result(requeue_after=_look_again(plan, observed, news, now))
+
+
+def _fine_tune(deployment: HunyuanDeployment, cluster: Cluster) -> Manifest | None:
+    source = deployment.spec.model.fine_tune
+    return cluster.resource(Key(names.FINE_TUNE_KIND, deployment.namespace, source.name)) if source else None
 
 
 async def _ask(observed: Observed, cluster: Cluster) -> dict[str, RuntimeStatus]:

@@ -1,5 +1,6 @@
 """What a pass over either kind of resource tells: its status and Events, and the last words of what failed."""
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,8 @@ from hunyuan_operator.plan.cause import Casualty
 from hunyuan_operator.status.invalid import Status, status_of_invalid
 from hunyuan_operator.status.manifest import as_manifest
 
+POLL = timedelta(seconds=3)
+"""How often rank 0 is asked how far it is, while that changes."""
 LOG_LINES = 20
 _LOG_CHARACTERS = 4000
 
@@ -26,6 +29,11 @@ class Result:
     """``requeue_after`` is None when only a change can matter."""
 
     requeue_after: timedelta | None = None
+
+
+def random_token() -> str:
+    """By which the ranks of a group, or of a training, know each other."""
+    return secrets.token_hex(32)
 
 
 async def report(manifest: Manifest, before: Model, after: Model, news: Iterable[Event], cluster: Cluster) -> None:

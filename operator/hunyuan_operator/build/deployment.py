@@ -18,6 +18,7 @@ def build(deployment: HunyuanDeployment, plan: DeploymentPlan, default_image: st
     """Nothing when there is no layout, or none fits: what exists stays as it is."""
     if plan.topology is None:
         return Wanted()
+    deployment = deployment.model_copy(update={"spec": plan.spec})
     config = serve_config_map(deployment, plan.topology)
     mould = Mould(
         deployment=deployment,

@@ -21,10 +21,14 @@ class Children:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed(Children):
-    """``runtime`` holds what leaders answered, by pod name; a leader that was not asked or did not answer is absent."""
+    """``runtime`` holds what leaders answered, by pod name; a leader that was not asked or did not answer is absent.
+
+    ``fine_tune`` is the HunyuanFineTune that makes the model, if the spec names one and it is there.
+    """
 
     pods: tuple[Pod, ...] = ()
     runtime: Mapping[str, RuntimeStatus] = field(default_factory=dict)
+    fine_tune: Manifest | None = None
 
     def group(self, index: int) -> tuple[Pod, ...]:
         return tuple(pod for pod in self.pods if pod.group == index)

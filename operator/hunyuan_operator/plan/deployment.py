@@ -8,20 +8,25 @@ group.
 from dataclasses import dataclass
 from datetime import datetime
 
-from hunyuan_operator.api.deployment import GroupStatus, HunyuanDeployment
+from hunyuan_operator.api.deployment import GroupStatus, HunyuanDeployment, HunyuanDeploymentSpec
 from hunyuan_operator.errors import Unplannable
 from hunyuan_operator.observe.world import Observed
 from hunyuan_operator.plan.groups import GroupPlan, Order, is_ready, plan_group, recall
 from hunyuan_operator.plan.revision import revision_of
 from hunyuan_operator.plan.serving import ServingPlan, plan_serving
+from hunyuan_operator.plan.source import Source, source_of
 from hunyuan_operator.plan.topology import Topology
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentPlan:
-    """``serving`` is None when no layout is possible, or none fits the GPUs; ``obstacle`` then says why."""
+    """``serving`` is None when there is no model, no layout is possible, or none fits; ``obstacle`` then says why.
+
+    ``spec`` names a model that pods can mount, unless that is what is missing.
+    """
 
     revision: str
+    spec: HunyuanDeploymentSpec
     serving: ServingPlan | None
     obstacle: Unplannable | None = None
     groups: tuple[GroupPlan, ...] = ()
@@ -38,9 +43,8 @@ class DeploymentPlan:
 def plan_deployment(
     deployment: HunyuanDeployment, observed: Observed, default_image: str, now: datetime
 ) -> DeploymentPlan:
-    spec = deployment.spec
-    revision = revision_of(spec, default_image)
-    serving, obstacle = _serving(deployment)
+    source, serving, obstacle = _serving(deployment.spec, observed)
+    spec, revision = source.spec, revision_of(source.spec, default_image, source.digest)
     topology = serving.topology if serving else None
     count = 0 if spec.suspend else spec.groups
     memories = _memories(deployment, observed, count)
@@ -57,14 +61,16 @@ def plan_deployment(
         )
         if group := plan_group(memory, observed.group(memory.index), order, now):
             groups.append(group)
-    return DeploymentPlan(revision=revision, serving=serving, obstacle=obstacle, groups=tuple(groups))
+    return DeploymentPlan(revision=revision, spec=spec, serving=serving, obstacle=obstacle, groups=tuple(groups))
 
 
-def _serving(deployment: HunyuanDeployment) -> tuple[ServingPlan | None, Unplannable | None]:
+def _serving(spec: HunyuanDeploymentSpec, observed: Observed) -> tuple[Source, ServingPlan | None, Unplannable | None]:
+    source = Source(spec=spec)
     try:
-        return plan_serving(deployment.spec), None
+        source = source_of(spec, observed.fine_tune)
+        return source, plan_serving(source.spec), None
     except Unplannable as error:
-        return None, error
+        return source, None, error
 
 
 def _memories(deployment: HunyuanDeployment, observed: Observed, count: int) -> list[GroupStatus]:

@@ -33,9 +33,10 @@ def runtime_image(spec: HunyuanDeploymentSpec | HunyuanFineTuneSpec, default: st
     return spec.runtime.image or default
 
 
-def revision_of(spec: HunyuanDeploymentSpec, default_image: str) -> str:
+def revision_of(spec: HunyuanDeploymentSpec, default_image: str, digest: str = "") -> str:
+    """``digest`` is of a model whose folder alone doesn't tell which one it is."""
     pods = spec.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OF_PODS)
-    return _hash([pods, runtime_image(spec, default_image)])
+    return _hash([pods, runtime_image(spec, default_image), *([digest] if digest else [])])
 
 
 def stage_revision(spec: HunyuanFineTuneSpec, stage: Stage) -> str:

@@ -90,7 +90,7 @@ def _progressing(
     for reason in (Reason.ROLLING_OUT, Reason.STARTING, Reason.STOPPING, Reason.BACK_OFF):
         if indexes := work.get(reason):
             return yes(reason, "group " + ", ".join(map(str, indexes)))
-    if found and found[0].stalled:
+    if found and (found[0].stalled or plan.obstacle):
         return Verdict(status="False", reason=found[0].reason, message=found[0].message)
     return _without_groups(deployment) or no(Reason.UP_TO_DATE)
 

@@ -27,7 +27,9 @@ def problems(
 ) -> list[Problem]:
     found = [refusal] if refusal else []
     if plan.obstacle:
-        found.append(Problem(reason=plan.obstacle.reason.value, message=str(plan.obstacle), stalled=True))
+        found.append(
+            Problem(reason=plan.obstacle.reason.value, message=str(plan.obstacle), stalled=plan.obstacle.stalled)
+        )
     for group in plan.wanted:
         what = f"group {group.memory.index}"
         found += of_attempt(what, group.memory, plan.revision, deployment.spec.restart, now)
