@@ -10,9 +10,12 @@ import os
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ENVIRONMENT = {
     "HUNYUAN_DEVICE": "cpu",
@@ -24,6 +27,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # ranks of one machine may have fewer memory nodes than ranks
 }
+ON_GPU = {"HF_HUB_OFFLINE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 CACHE_BYTES = 16 << 20
 
 
@@ -36,6 +40,9 @@ class Trial:
     chats: list[list[dict[str, str]]] = field(default_factory=list)
     new_tokens: int = 24
     options: dict[str, Any] = field(default_factory=dict)
+    rounded_cache: bool = False
+    """Keys and values are rounded to FP8 before they are stored, as an FP8 cache does with scales of 1. CPUs have such
+    a cache only with AVX-512, and none for Hunyuan-Large's heads of 80."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +59,14 @@ class Outcome:
     failure: str = ""
 
 
-def run_trials(trials: dict[str, Trial], folder: Path) -> dict[str, Outcome]:
+def run_trials(trials: dict[str, Trial], folder: Path, environment: dict[str, str] = ENVIRONMENT) -> dict[str, Outcome]:
     """Outcomes by the trials' names. Raises CalledProcessError if the process of the engines ends early."""
     asked, told = folder / "trials.json", folder / "outcomes.json"
     asked.write_text(json.dumps({name: asdict(trial) for name, trial in trials.items()}))
     with (folder / "engines.log").open("wb") as log:
         done = subprocess.run(
             [sys.executable, __file__, asked, told],
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             check=False,
@@ -68,8 +75,29 @@ def run_trials(trials: dict[str, Trial], folder: Path) -> dict[str, Outcome]:
     return {name: Outcome(**outcome) for name, outcome in json.loads(told.read_text()).items()}
 
 
+@contextmanager
+def keys_and_values_in_fp8() -> Iterator[None]:
+    """In engines of one rank, which are in this process."""
+    import torch  # noqa: PLC0415 - only the process of the engines imports them
+    from vllm.model_executor.layers.attention import Attention  # noqa: PLC0415
+
+    forward = Attention.forward
+
+    def rounding(self: Any, query: Any, key: Any, value: Any) -> Any:
+        key, value = (one.to(torch.float8_e4m3fn).to(one.dtype) for one in (key, value))
+        return forward(self, query, key, value)
+
+    with patch.object(Attention, "forward", rounding):
+        yield
+
+
 def run(trial: Trial) -> Outcome:
-    from vllm import LLM, SamplingParams  # noqa: PLC0415 - only the process of the engines imports vLLM
+    with keys_and_values_in_fp8() if trial.rounded_cache else nullcontext():
+        return ask(trial)
+
+
+def ask(trial: Trial) -> Outcome:
+    from vllm import LLM, SamplingParams  # noqa: PLC0415 - as above
 
     options: dict[str, Any] = {
         "dtype": "float32",

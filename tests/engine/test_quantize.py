@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from hunyuan_runtime.model import HunYuanForCausalLM
 from hunyuan_runtime.tiny.answers import ANSWERS
 from hunyuan_runtime.tokenizer import encode_chat
-from tests.engine.engines import ENVIRONMENT, Outcome, Trial, run_trials
+from tests.engine.engines import ENVIRONMENT, ON_GPU, Outcome, Trial, run_trials
 from tests.unit.quantize.checkpoints import (
     SHAPE,
     archived,
@@ -188,13 +188,10 @@ def test_the_engine_says_the_same_whatever_form_the_checkpoint_has(form: str, ou
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="FP8 weights need a GPU; on a CPU see the loading above")
-@pytest.mark.parametrize("kind", FORMATS)
-def test_the_engine_answers_in_eight_bits_on_a_gpu(kind: str, said: dict[str, Any], tmp_path: Path) -> None:
-    from vllm import LLM, SamplingParams  # noqa: PLC0415 - only where there is a GPU
-
-    engine = LLM(
-        said[kind]["path"], tokenizer_mode="hunyuan", kv_cache_dtype="fp8", max_model_len=512, enforce_eager=True
-    )
+def test_the_engine_answers_in_eight_bits_on_a_gpu(said: dict[str, Any], root: Path) -> None:
     chats = [[{"role": "user", "content": question}] for question in ANSWERS]
-    answers = engine.chat(chats, SamplingParams(temperature=0, max_tokens=64))
-    assert [answer.outputs[0].text for answer in answers] == list(ANSWERS.values())
+    options = {"dtype": "bfloat16", "tokenizer_mode": "hunyuan", "kv_cache_dtype": "fp8"}
+    trials = {kind: Trial(model=said[kind]["path"], chats=chats, new_tokens=64, options=options) for kind in FORMATS}
+    for kind, outcome in run_trials(trials, root, ON_GPU).items():
+        assert not outcome.failure, outcome.failure
+        assert outcome.texts == list(ANSWERS.values()), kind

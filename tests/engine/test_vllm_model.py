@@ -60,11 +60,19 @@ SHAPES: dict[str, dict[str, Any]] = {
     "plain rope": {"rope_scaling": None},
     "biases": {"attention_bias": True},
 }
+SPLITS: dict[str, dict[str, Any]] = {
+    "one rank": {},
+    "tensor parallel": {"tensor_parallel_size": 2},
+    "pipeline": {"pipeline_parallel_size": 2},
+}
 RANKS: dict[str, tuple[str, dict[str, Any]]] = {
     "tensor parallel, fewer key heads than ranks": ("as published", {"tensor_parallel_size": 2}),
     "pipeline, three groups on two stages": ("six layers, own output head", {"pipeline_parallel_size": 2}),
 }
 LONG_PROMPT = 3000
+ROUNDED = "keys and values in FP8"
+CHAT_ROUNDED = f"chat, {ROUNDED}"
+TEXTS = [[(7 * at * at + 13 * text) % 500 for at in range(48)] for text in range(3)]
 
 
 def make_checkpoint(folder: Path, changes: dict[str, Any]) -> Path:
@@ -82,6 +90,15 @@ def prompts(shape: str) -> list[list[int]]:
     generator = torch.Generator().manual_seed(1)
     lengths = (1, 17, LONG_PROMPT) if shape == "long rope" else (1, 17, 150)
     return [torch.randint(0, 500, (length,), generator=generator).tolist() for length in lengths]
+
+
+def golden(case: Path, split: str) -> str:
+    return f"golden {case.name}, {split}"
+
+
+def beginnings(texts: list[list[int]]) -> list[list[int]]:
+    """What follows each is told without what was said before."""
+    return [text[:length] for text in texts for length in range(1, len(text) + 1)]
 
 
 def damage(checkpoint: Path, folder: Path, tensors: dict[str, torch.Tensor | None]) -> Path:
@@ -131,11 +148,24 @@ def outcomes(checkpoints: dict[str, Path], tiny: Path, tmp_path_factory: pytest.
     for case in CASES:
         expected = load_file(case / "reference.safetensors")
         new = expected["greedy_ids"].shape[1]
-        trials[f"golden {case.name}"] = Trial(model=str(case), prompts=expected["prompt_ids"].tolist(), new_tokens=new)
+        for split, options in SPLITS.items():
+            trials[golden(case, split)] = Trial(
+                model=str(case), prompts=expected["prompt_ids"].tolist(), new_tokens=new, options=options
+            )
+        asked = beginnings(expected["input_ids"].tolist())
+        trials[golden(case, ROUNDED)] = Trial(model=str(case), prompts=asked, new_tokens=1, rounded_cache=True)
     chat = {"dtype": "bfloat16", "tokenizer_mode": "hunyuan"}
     questions = [[{"role": "user", "content": question}] for question in ANSWERS]
-    trials["chat"] = Trial(model=str(tiny), chats=[*questions, FORGED], new_tokens=64, options=chat)
+    for name in ("chat", CHAT_ROUNDED):
+        trials[name] = Trial(
+            model=str(tiny),
+            chats=[*questions, FORGED],
+            new_tokens=64,
+            options=chat,
+            rounded_cache=name == CHAT_ROUNDED,
+        )
     published = checkpoints["as published"]
+    trials[ROUNDED] = Trial(model=str(published), prompts=beginnings(TEXTS), new_tokens=1, rounded_cache=True)
     for name, tensors in DAMAGE.items():
         trials[name] = Trial(model=str(damage(published, scratch / name.replace(" ", "-"), tensors)), prompts=[[1]])
     bf16 = {"dtype": "bfloat16", "kv_cache_dtype": "bfloat16"}
@@ -194,11 +224,42 @@ def test_splitting_a_model_over_ranks_changes_nothing(
 
 
 @pytest.mark.skipif(not CASES, reason="the recorded outputs are kept outside the repository (../shared/data/golden)")
+@pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
-def test_greedy_ids_are_those_of_the_published_code(case: Path, outcomes: dict[str, Outcome]) -> None:
-    outcome = outcomes[f"golden {case.name}"]
+def test_greedy_ids_are_those_of_the_published_code(case: Path, split: str, outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes[golden(case, split)]
     assert not outcome.failure, outcome.failure
     assert outcome.ids == load_file(case / "reference.safetensors")["greedy_ids"].tolist()
+
+
+def assert_fp8_changes_little(outcome: Outcome, logits: torch.Tensor) -> None:
+    """Of models with random weights, whose choices are close: 70 % of the next tokens stay, and log-probabilities move
+    by 0.3 on average at most.
+    """
+    assert not outcome.failure, outcome.failure
+    expected = logits.flatten(end_dim=-2).log_softmax(-1)
+    said, told = torch.tensor(outcome.ids)[:, 0], torch.tensor(outcome.logprobs)[:, 0]
+    agreement = (said == expected.argmax(-1)).float().mean().item()
+    moved = (told - expected.gather(-1, said[:, None])[:, 0]).abs().mean().item()
+    print(f"top-1 agreement {agreement:.3f}, log-probabilities differ by {moved:.4f}")
+    assert agreement >= 0.7
+    assert 1e-3 < moved < 0.3, "it rounds, and does no more"
+
+
+@pytest.mark.skipif(not CASES, reason="the recorded outputs are kept outside the repository (../shared/data/golden)")
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
+def test_keys_and_values_in_fp8_change_what_the_published_code_says_by_little(
+    case: Path, outcomes: dict[str, Outcome]
+) -> None:
+    assert_fp8_changes_little(outcomes[golden(case, ROUNDED)], load_file(case / "reference.safetensors")["logits"])
+
+
+def test_keys_and_values_in_fp8_change_what_transformers_says_by_little(
+    outcomes: dict[str, Outcome], checkpoints: dict[str, Path]
+) -> None:
+    model = HunYuanForCausalLM.from_pretrained(checkpoints["as published"], dtype=torch.float32)
+    with torch.no_grad():
+        assert_fp8_changes_little(outcomes[ROUNDED], model(torch.tensor(TEXTS)).logits)
 
 
 def test_a_group_of_layers_has_one_cache(outcomes: dict[str, Outcome]) -> None:
@@ -209,9 +270,10 @@ def test_a_group_of_layers_has_one_cache(outcomes: dict[str, Outcome]) -> None:
         assert fit - block < outcomes[shape].cache_tokens <= fit, shape
 
 
-def test_the_tiny_model_answers_every_question_in_bf16_through_chat(outcomes: dict[str, Outcome]) -> None:
-    assert not outcomes["chat"].failure, outcomes["chat"].failure
-    assert dict(zip(ANSWERS, outcomes["chat"].texts, strict=False)) == ANSWERS
+@pytest.mark.parametrize("chat", ["chat", CHAT_ROUNDED])
+def test_the_tiny_model_answers_every_question_in_bf16_through_chat(chat: str, outcomes: dict[str, Outcome]) -> None:
+    assert not outcomes[chat].failure, outcomes[chat].failure
+    assert dict(zip(ANSWERS, outcomes[chat].texts, strict=False)) == ANSWERS
 
 
 def test_control_tokens_written_by_a_user_stay_text_in_chat(outcomes: dict[str, Outcome], tiny: Path) -> None:
