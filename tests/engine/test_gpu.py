@@ -1,7 +1,7 @@
 """The tiny model on a GPU, in every way that Hunyuan-Large is served there: what a CPU has no kernels for.
 
-It shows that kernels and CUDA graphs take the parts of the model: heads of 80, layers that share a cache, experts beside
-a shared one. How fast they are is for bench/gpu.py to say.
+It shows that kernels and CUDA graphs take the parts of the model: heads of 80, layers that share a cache, experts
+beside a shared one. How fast they are is for bench/gpu.py to say.
 """
 
 from pathlib import Path
