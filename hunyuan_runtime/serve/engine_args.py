@@ -31,7 +31,7 @@ OWNED = frozenset(
         "host", "port", "uds", "grpc", "grpc-port", "api-server-count", "api-key", "middleware", "ssl-keyfile",
         "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "ssl-ciphers", "enable-ssl-refresh",
         "h11-max-incomplete-event-size", "h11-max-header-count",
-        "config", "tool-parser-plugin", "reasoning-parser-plugin",
+        "disable-log-stats", "config", "tool-parser-plugin", "reasoning-parser-plugin",
     }
 )  # fmt: skip
 """Options that come from the other fields or from the runtime; the API refuses them too."""

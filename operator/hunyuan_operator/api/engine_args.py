@@ -19,6 +19,8 @@ _NOBODYS = (
     "host", "port", "uds", "grpc", "grpc-port", "api-server-count", "api-key", "middleware", "ssl-keyfile",
     "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "ssl-ciphers", "enable-ssl-refresh",
     "h11-max-incomplete-event-size", "h11-max-header-count",
+    # Whether the engine lives is read from its statistics.
+    "disable-log-stats",
     # A file of further options, and code from a path, which may be the model's volume.
     "config", "tool-parser-plugin", "reasoning-parser-plugin",
 )  # fmt: skip
@@ -45,8 +47,8 @@ OWNED_OPTIONS: dict[str, str] = {
 
 FLAGS = frozenset(
     {
-        "trust-remote-code", "headless", "grpc", "enable-ssl-refresh", "enable-elastic-ep", "data-parallel-hybrid-lb",
-        "data-parallel-external-lb", "data-parallel-multi-port-external-lb",
+        "trust-remote-code", "headless", "grpc", "disable-log-stats", "enable-ssl-refresh", "enable-elastic-ep",
+        "data-parallel-hybrid-lb", "data-parallel-external-lb", "data-parallel-multi-port-external-lb",
     }
 )  # fmt: skip
 """Of these, those that take no value."""
