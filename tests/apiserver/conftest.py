@@ -7,6 +7,8 @@ import pytest
 
 from tests import cluster as testbed
 from tests import stack
+from tests.apiserver import operator_process
+from tests.apiserver.operator_process import OperatorProcess, Rights, running
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +27,24 @@ def namespace(cluster: testbed.Cluster) -> Iterator[str]:
     name = f"test-{time.time_ns() % 10**12}"
     cluster.kubectl("create", "namespace", name)
     yield name
+    # First, so that no operator writes into a namespace that is on its way out.
+    cluster.kubectl("-n", name, "delete", "hyd,hyft", "--all", "--wait=false")
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def rights(cluster: testbed.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Rights:
+    return operator_process.rights(cluster, tmp_path_factory.mktemp("operator"))
+
+
+@pytest.fixture(scope="module")
+def shared(rights: Rights) -> Iterator[OperatorProcess]:
+    with running(rights, "op-shared") as operator:
+        operator.wait_leading()
+        yield operator
+
+
+@pytest.fixture
+def restricted(cluster: testbed.Cluster, namespace: str) -> str:
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    return namespace

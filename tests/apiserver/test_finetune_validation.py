@@ -248,15 +248,3 @@ def test_every_rule_has_both_examples() -> None:
 def test_the_crd_that_is_tried_out_is_the_one_of_the_models(cluster: testbed.Cluster) -> None:
     stored = json.loads(cluster.kubectl("get", "crd", FINE_TUNE.crd()["metadata"]["name"], "-o", "json"))
     assert stored["spec"]["versions"] == yaml.safe_load(yaml.safe_dump(FINE_TUNE.crd()))["spec"]["versions"]
-
-
-def test_the_columns_tell_how_far_it_is(cluster: testbed.Cluster, namespace: str) -> None:
-    cluster.kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(BEFORE))
-    progress = {"step": 3, "totalSteps": 10, "loss": 1.25, "time": "2026-01-01T00:00:00Z"}
-    status = {"status": {"stage": "train", "state": "Training", "progress": progress}}
-    cluster.kubectl(
-        *("-n", namespace, "patch", "hyft", "car", "--subresource=status", "--type=merge", "-p", json.dumps(status))
-    )
-    table = cluster.kubectl("-n", namespace, "get", "hyft", "car").splitlines()
-    assert table[0].split() == ["NAME", "READY", "STAGE", "STATE", "STEP", "STEPS", "LOSS", "AGE"]
-    assert table[1].split()[:-1] == ["car", "train", "Training", "3", "10", "1.25"]

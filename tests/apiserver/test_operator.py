@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,31 +9,12 @@ import yaml
 
 from tests import cluster as testbed
 from tests import stack
-from tests.apiserver import operator_process
 from tests.apiserver.operator_process import OperatorProcess, Rights, running
 
 pytestmark = pytest.mark.apiserver
 
 QUIET = 6.0
 """Seconds without a write that count as quiet; a group on its way is asked for its state every three."""
-
-
-@pytest.fixture(scope="module")
-def rights(cluster: testbed.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Rights:
-    return operator_process.rights(cluster, tmp_path_factory.mktemp("operator"))
-
-
-@pytest.fixture(scope="module")
-def shared(rights: Rights) -> Iterator[OperatorProcess]:
-    with running(rights, "op-shared") as operator:
-        operator.wait_leading()
-        yield operator
-
-
-@pytest.fixture
-def restricted(cluster: testbed.Cluster, namespace: str) -> str:
-    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    return namespace
 
 
 def tiny(**spec: Any) -> dict[str, Any]:
