@@ -31,6 +31,7 @@ from hunyuan_operator.errors import ClusterError, Unavailable
 from hunyuan_operator.leader import Elector, LeaseLost, Time
 from hunyuan_operator.metrics import Metrics
 from hunyuan_operator.reconcile import reconcile
+from hunyuan_operator.reconcile_finetune import reconcile_finetune
 from hunyuan_operator.settings import Settings
 from hunyuan_operator.workqueue import WorkQueue
 
@@ -40,6 +41,7 @@ _DRAIN = 3.0
 _RELIST = 2.0
 """Seconds from the first event of a new watch until its list is through, in most cases."""
 _RETRY = 2.0
+_RECONCILES = {names.DEPLOYMENT_KIND: reconcile, names.FINE_TUNE_KIND: reconcile_finetune}
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +116,7 @@ class Operator:
         await _first_of(controller.run(self._settings.workers), self._elector.hold(), self._check_cache())
 
     async def _reconcile(self, key: Key) -> timedelta | None:
-        if key.kind == names.FINE_TUNE_KIND:
-            return None
-        result = await reconcile(key, self._cluster, _now(), self._settings)
+        result = await _RECONCILES[key.kind](key, self._cluster, _now(), self._settings)
         return result.requeue_after
 
     async def _fill_cache(self) -> None:

@@ -91,7 +91,7 @@ async def test_a_refusal_does_not_keep_pods_from_being_deleted() -> None:
 @pytest.mark.parametrize("kind", ["Service", "Pod"])
 async def test_an_object_of_someone_else_is_never_touched(kind: str, labelled: bool) -> None:
     name = {"Service": "tiny", "Pod": LEADER}[kind]
-    metadata: Object = {"name": name, "uid": "theirs", "labels": {}, "ownerReferences": []}
+    metadata: Object = {"name": name, "namespace": "demo", "uid": "theirs", "labels": {}, "ownerReferences": []}
     if labelled:
         metadata["labels"] = {"hunyuan.dev/deployment": "tiny"}
         metadata["ownerReferences"] = [{"uid": "earlier", "controller": True}]
