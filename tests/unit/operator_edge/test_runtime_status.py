@@ -14,6 +14,7 @@ from hunyuan_operator.cluster.events import Recorder
 from hunyuan_operator.cluster.kube import KubeCluster, runtime_session
 
 from hunyuan_runtime.config import Phase, Port, RuntimeStatus
+from hunyuan_runtime.train_config import TrainPhase, TrainStatus
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,9 +38,14 @@ async def rank(handler: Handler) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def ask(address: str) -> RuntimeStatus | None:
+@asynccontextmanager
+async def asking() -> AsyncIterator[KubeCluster]:
     async with ApiClient(no_login, lambda: 0.0, lambda *_: None) as client, runtime_session() as runtime:
-        cluster = KubeCluster(client, runtime, Recorder(client, "op"), lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        yield KubeCluster(client, runtime, Recorder(client, "op"), lambda: datetime(2026, 1, 1, tzinfo=UTC))
+
+
+async def ask(address: str) -> RuntimeStatus | None:
+    async with asking() as cluster:
         return await cluster.runtime_status(address)
 
 
@@ -51,6 +57,17 @@ async def test_an_answer_is_parsed() -> None:
 
     async with rank(status) as address:
         assert await ask(address) == expected
+
+
+async def test_a_trainers_answer_is_of_its_own_kind() -> None:
+    expected = TrainStatus(phase=TrainPhase.TRAINING, done=3, total=200, loss=1.25)
+
+    async def status(_: web.Request) -> web.Response:
+        return web.Response(text=expected.model_dump_json())
+
+    async with rank(status) as address, asking() as cluster:
+        assert await cluster.train_status(address) == expected
+        assert await cluster.runtime_status(address) is None
 
 
 @pytest.mark.parametrize("text", ["", "no json", '{"phase": "Dancing"}', "[" * 100_000])
