@@ -179,7 +179,8 @@ class HunYuanTopKGate(nn.Module):
 class HunYuanMoE(nn.Module):
     """shared_mlp(x) + Σ weight · expert(x).
 
-    Each expert computes its own rows only: O(rows · top_k), no capacity, no drops.
+    Each expert computes its own rows only: O(rows · top_k), no capacity, no drops. Rows are sorted by expert, so that
+    an expert's lie together: one gather, one scatter and one wait for the device, whatever the number of experts.
     """
 
     def __init__(self, config: HunYuanConfig) -> None:
@@ -192,15 +193,18 @@ class HunYuanMoE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        chosen, weights = self.gate(rows)
+        experts, weights = self.gate(rows)
+        order = experts.flatten().argsort(stable=True)
+        token = order // experts.shape[-1]
+        counts = torch.bincount(experts.flatten(), minlength=len(self.experts)).tolist()
+        parts = torch.split(rows.index_select(0, token), counts)
+        # In training an expert without rows still takes part, so that ranks of ZeRO-3 stay in step.
+        routed = torch.cat(
+            [expert(part) for expert, part in zip(self.experts, parts, strict=True) if self.training or len(part)]
+        )
+        routed = routed * weights.flatten()[order, None].to(routed.dtype)
         out = self.shared_mlp(rows) if self.mixed else torch.zeros_like(rows)
-        for index, expert in enumerate(self.experts):
-            token, rank = torch.where(chosen == index)
-            if token.numel() == 0 and not self.training:
-                continue  # in training an expert without rows still takes part, so that ranks of ZeRO-3 stay in step
-            part = expert(rows[token]) * weights[token, rank, None].to(rows.dtype)
-            out = out.index_add(0, token, part)
-        return out.view_as(x)
+        return out.index_add(0, token, routed).view_as(x)
 
 
 class HunYuanDecoderLayer(GradientCheckpointingLayer):
