@@ -1,0 +1,63 @@
+"""By what a pod ends when its workers have ended."""
+
+import signal
+
+import pytest
+
+from hunyuan_runtime.entry import STOPPED
+from hunyuan_runtime.processes import Stopped
+from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
+from hunyuan_runtime.train.launch import End, verdict
+
+
+def failed(local: int, cause: Cause) -> End:
+    message = TerminationMessage.of(RuntimeFailure(cause, f"{cause.name} of {local}"), rank=1)
+    return End(local=local, code=cause.exit_code, failure=message)
+
+
+KILLED = End(local=1, code=-signal.SIGKILL)
+LOST = failed(0, Cause.RankLost)
+ASKED = End(local=0, code=STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("ends", "cause", "words"),
+    [
+        ([LOST, KILLED], Cause.WorkerDied, "car-1: worker 1 was killed by SIGKILL"),
+        ([End(local=0, code=-signal.SIGABRT)], Cause.WorkerDied, "worker 0 aborted (SIGABRT)"),
+        ([End(local=0, code=-signal.SIGSEGV)], Cause.WorkerDied, "worker 0 was killed by SIGSEGV"),
+        ([End(local=0, code=1)], Cause.WorkerDied, "worker 0 ended with code 1"),
+        ([LOST, failed(1, Cause.SaveFailed)], Cause.SaveFailed, "SaveFailed of 1"),
+        ([KILLED, failed(0, Cause.LossNotFinite)], Cause.LossNotFinite, "LossNotFinite of 0"),
+        ([LOST, failed(1, Cause.RankLost)], Cause.RankLost, "RankLost of 0"),
+        ([LOST, End(local=1, code=0)], Cause.RankLost, "RankLost of 0"),
+        ([ASKED, KILLED], Cause.WorkerDied, "worker 1 was killed"),
+    ],
+    ids=[
+        "a killed worker, and one that missed it",
+        "an abort",
+        "another signal",
+        "an end without a word",
+        "a full disk, and one that missed the other",
+        "words tell more than a signal",
+        "a lost peer in another pod",
+        "lost at the very end",
+        "a kill while stopping",
+    ],
+)
+def test_the_cause_comes_before_its_consequences(ends: list[End], cause: Cause, words: str) -> None:
+    end = verdict(ends, "car-1", 1)
+    assert isinstance(end, RuntimeFailure)
+    assert end.cause is cause
+    assert words in str(end)
+    if cause is Cause.WorkerDied:
+        assert end.ranks == (1,)
+
+
+@pytest.mark.parametrize("ends", [[ASKED, End(local=1, code=STOPPED)], [ASKED, failed(1, Cause.RankLost)]])
+def test_who_was_asked_to_end_did_not_fail(ends: list[End]) -> None:
+    assert isinstance(verdict(ends, "car-1", 1), Stopped)
+
+
+def test_workers_that_are_done_are_done() -> None:
+    assert verdict([End(local=0, code=0), End(local=1, code=0)], "car-1", 1) is None
