@@ -65,7 +65,7 @@ class FakeTraining(FakeApi):
 
     def create_pods(self) -> None:
         """The Job controller makes the pods of every Job that has none."""
-        for job in map(lambda name: self.objects["Job", name], self.jobs):
+        for job in (self.objects["Job", name] for name in self.jobs):
             if "status" in job:
                 continue
             job["status"] = {}

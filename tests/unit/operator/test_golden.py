@@ -1,7 +1,7 @@
 """Whole outcomes, to be read and reviewed as a specification: ``tests/golden/<case>/{cr,objects,status}.yaml``.
 
-``objects`` is all that is made for ``cr`` by its first start, ``status`` what is told after the case's story. Written
-anew by ``GOLDEN=write pytest tests/unit/operator/test_golden.py``; the difference is then for a reviewer.
+``objects`` is all that is made for ``cr``, by its first start or, for a fine-tune, in the case's story; ``status`` is what
+is told after that. Written anew by ``GOLDEN=write pytest tests/unit/operator/test_golden.py``; the difference is then for a reviewer.
 """
 
 import os
@@ -14,7 +14,9 @@ import yaml
 
 from hunyuan_runtime.config import Phase, Progress
 from hunyuan_runtime.termination import Cause
+from hunyuan_runtime.train_config import Stage, TrainPhase, TrainStatus
 from tests.unit.operator.fake_cluster import FakeCluster
+from tests.unit.operator.fake_training import FakeTraining
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -45,6 +47,39 @@ async def fetching(cluster: FakeCluster) -> None:
     await cluster.settle()
 
 
+async def tuned(cluster: FakeTraining) -> None:
+    await cluster.until(None)
+
+
+async def training(cluster: FakeTraining) -> None:
+    """Its second attempt, after a rank was killed."""
+    await cluster.until(Stage.TRAIN)
+    cluster.advance(3600)
+    job = cluster.jobs[-1]
+    cluster.fail(job, 3, Cause.WorkerDied, "worker 5 was killed by SIGKILL")
+    for _ in range(3):
+        await cluster.settle()
+        cluster.let_go()
+        cluster.advance(30)
+        cluster.run()
+    figures = {"loss": 0.4375, "learning_rate": 9e-6, "tokens_per_second": 21504.0, "mfu": 0.31, "checkpoint": 100}
+    cluster.tell(TrainStatus(phase=TrainPhase.TRAINING, done=120, total=200, remaining_seconds=1500, **figures))
+    await cluster.settle()
+
+
+async def refused_data(cluster: FakeTraining) -> None:
+    await cluster.until(Stage.CHECK)
+    cluster.fail(cluster.jobs[0], 0, Cause.DataInvalid, "line 317: not JSON: Expecting ',' delimiter, column 41")
+    await cluster.settle()
+    cluster.let_go()
+    await cluster.settle()
+
+
+FINE_TUNES: dict[str, Callable[[FakeTraining], Awaitable[None]]] = {
+    "finetune-lora-complete": tuned,
+    "finetune-full-training": training,
+    "finetune-data-invalid": refused_data,
+}
 STORIES: dict[str, Callable[[FakeCluster], Awaitable[None]]] = {
     "tiny-serving": serve,
     "tiny-worker-died": worker_died,
@@ -55,7 +90,7 @@ STORIES: dict[str, Callable[[FakeCluster], Awaitable[None]]] = {
 
 
 def test_every_case_has_its_story() -> None:
-    assert {folder.name for folder in GOLDEN.iterdir()} == set(STORIES)
+    assert {folder.name for folder in GOLDEN.iterdir()} == {*STORIES, *FINE_TUNES}
 
 
 @pytest.mark.parametrize("case", STORIES)
@@ -69,9 +104,19 @@ async def test_golden(case: str) -> None:
     check(folder / "status.yaml", [cluster.subject["status"]])
 
 
+@pytest.mark.parametrize("case", FINE_TUNES)
+async def test_golden_fine_tune(case: str) -> None:
+    folder = GOLDEN / case
+    cluster = FakeTraining(subject=yaml.safe_load((folder / "cr.yaml").read_text()))
+    await FINE_TUNES[case](cluster)
+    made = [cluster.objects[name] for name in sorted(cluster.objects) if name[0] != "Pod"]
+    check(folder / "objects.yaml", [without_server_fields(manifest) for manifest in made])
+    check(folder / "status.yaml", [cluster.subject["status"]])
+
+
 def without_server_fields(manifest: dict[str, Any]) -> dict[str, Any]:
     metadata = {k: v for k, v in manifest["metadata"].items() if k not in {"uid", "creationTimestamp"}}
-    return manifest | {"metadata": metadata}
+    return {k: v for k, v in manifest.items() if k != "status"} | {"metadata": metadata}
 
 
 class Readable(yaml.SafeDumper):
