@@ -14,6 +14,6 @@ python=${PYTHON:-.venv/bin/python}
 
 "$python" bench/gpu.py --check
 failed=0
-"$python" -m pytest -m gpu tests/engine tests/network/test_all_reduce.py || failed=1
+"$python" -m pytest -m gpu tests/engine/test_{gpu,quantize}.py tests/network/test_all_reduce.py || failed=1
 "$python" bench/gpu.py "$@" || failed=1
 exit "$failed"
