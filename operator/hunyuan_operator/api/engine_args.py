@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 
 from hunyuan_operator.api.validation import Rule, rules
 
@@ -54,30 +54,43 @@ FLAGS = frozenset(
 """Of these, those that take no value."""
 
 
-def _refused(option: str, field: str) -> dict[str, Any]:
+def _why(option: str) -> str:
+    field = OWNED_OPTIONS[option]
+    return f"{option} is set by {field}" if field else f"{option} is the runtime's own and can't be set"
+
+
+def _refused(option: str) -> dict[str, Any]:
     """Schema of an option that must be absent; without a type CEL would not see it."""
-    message = f"is set by {field}" if field else "is the runtime's own and can't be set"
     kind: dict[str, Any] = {"type": "boolean"} if option in FLAGS else {"x-kubernetes-int-or-string": True}
-    refusal = Rule(rule="false", message=f"{option} {message}", reason="FieldValueForbidden")
-    return {**kind, "description": f"Not allowed here: {message}.", **rules(refusal)}
+    refusal = Rule(rule="false", message=_why(option), reason="FieldValueForbidden")
+    return {**kind, "description": f"Not allowed here: {_why(option).removeprefix(f'{option} ')}.", **rules(refusal)}
 
 
 def spellings(option: str) -> list[str]:
-    """The ways in which vLLM's parser would read the option; both are refused."""
+    """The usual ways to write it; the API server refuses both."""
     return list(dict.fromkeys([option, option.replace("-", "_")]))
+
+
+def _allowed(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Refuse the owned ones however they are written: ``--a_b``, ``no-a-b`` and ``a-b.key`` are ``a-b`` too."""
+    for name in options:
+        option = name.lstrip("-").partition(".")[0].replace("_", "-")
+        for owned in (option, option.removeprefix("no-")):
+            if owned in OWNED_OPTIONS:
+                raise ValueError(_why(owned))
+    return options
 
 
 ExtraArgs = Annotated[
     dict[str, JsonValue],
+    AfterValidator(_allowed),
     Field(max_length=64),
     WithJsonSchema(
         {
             "type": "object",
             "maxProperties": 64,
             "x-kubernetes-preserve-unknown-fields": True,
-            "properties": {
-                name: _refused(option, field) for option, field in OWNED_OPTIONS.items() for name in spellings(option)
-            },
+            "properties": {name: _refused(option) for option in OWNED_OPTIONS for name in spellings(option)},
         }
     ),
 ]
