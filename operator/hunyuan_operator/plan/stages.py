@@ -142,9 +142,9 @@ def _follow_up(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageO
 
 def _at_rest(memory: StageStatus, now: datetime) -> StageStatus:
     """Failures of a stage that nobody wants now say nothing about later; only its attempts' names stay taken."""
-    if not memory.attempt:
+    if not memory.reason and not memory.failures:
         return memory
-    kept = {"attempt": memory.attempt, "revision": memory.revision, "retry_at": memory.retry_at or format_time(now)}
+    kept = {"attempt": memory.attempt, "revision": memory.revision, "retry_at": format_time(now)}
     return memory.blank().model_copy(update=kept)
 
 

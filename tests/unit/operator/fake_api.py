@@ -205,6 +205,14 @@ class FakeApi:
                     "containerStatuses": [running],
                 }
 
+    def start_fetching(self) -> None:
+        """Every pod has a node, and its init container fetches the model."""
+        self.start_pods()
+        for pod in self.live_pods():
+            del pod["status"]["containerStatuses"]
+            running = {"name": names.FETCH, "state": {"running": {"startedAt": format_time(self.now)}}}
+            pod["status"] |= {"phase": "Pending", "initContainerStatuses": [running]}
+
     def trouble(self, name: str, message: str) -> None:
         """The scheduler finds no node."""
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}

@@ -5,7 +5,6 @@ from typing import Any
 
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeploymentStatus
-from hunyuan_operator.api.times import format_time
 from hunyuan_operator.reconcile import reconcile
 from hunyuan_operator.report import Result
 
@@ -47,14 +46,6 @@ class FakeCluster(FakeApi):
 
     async def pass_once(self) -> Result:
         return await reconcile(self.key, self, self.now, SETTINGS, lambda: "token")
-
-    def start_fetching(self) -> None:
-        """Every pod has a node, and its init container fetches the model."""
-        self.start_pods()
-        for pod in self.live_pods():
-            del pod["status"]["containerStatuses"]
-            running = {"name": names.FETCH, "state": {"running": {"startedAt": format_time(self.now)}}}
-            pod["status"] |= {"phase": "Pending", "initContainerStatuses": [running]}
 
     def tell(self, phase: Phase, message: str = "", joined: int = 0, progress: Progress | None = None) -> None:
         """Every leader answers so."""

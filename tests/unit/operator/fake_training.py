@@ -1,5 +1,6 @@
 """A cluster with one HunyuanFineTune, and hands to play the Job controller and the trainer."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +124,9 @@ class FakeTraining(FakeApi):
                 "containerStatuses": [{"name": "runtime", "state": {"terminated": state}}],
             }
         self.control_jobs()
+
+    def live_running(self) -> Iterator[Object]:
+        return (pod for pod in self.live_pods() if pod.get("status", {}).get("phase") == "Running")
 
     def tell(self, told: TrainStatus | RuntimeStatus) -> None:
         """Every rank 0 answers so."""

@@ -1,7 +1,8 @@
 """Whole outcomes, to be read and reviewed as a specification: ``tests/golden/<case>/{cr,objects,status}.yaml``.
 
-``objects`` is all that is made for ``cr``, by its first start or, for a fine-tune, in the case's story; ``status`` is what
-is told after that. Written anew by ``GOLDEN=write pytest tests/unit/operator/test_golden.py``; the difference is then for a reviewer.
+``objects`` is all that is made for ``cr`` by its first start, of a fine-tune all that its story makes; ``status`` is
+what is told after it. Written anew by ``GOLDEN=write pytest tests/unit/operator/test_golden.py``; the difference is
+then for a reviewer.
 """
 
 import os
