@@ -87,7 +87,9 @@ class FakeApi:
         name = (manifest["kind"], manifest["metadata"]["name"])
         found = self.objects.get(name)
         if found is not None and found["metadata"]["uid"] == manifest["metadata"]["uid"]:
-            self._write("delete", manifest, lambda: self._remove(name, manifest))
+            self._write(
+                "delete", manifest, lambda: self.remove(name, manifest["metadata"].get("deletionGracePeriodSeconds", 0))
+            )
 
     async def patch_status(self, resource: Manifest, status: Manifest) -> None:
         self._write("status", resource, lambda: self.subject.update(status=copy.deepcopy(dict(status))))
@@ -125,7 +127,7 @@ class FakeApi:
         stored["metadata"].setdefault("creationTimestamp", format_time(self.now))
         self.objects[name] = stored
 
-    def _remove(self, name: tuple[str, str], told: Manifest) -> None:
+    def remove(self, name: tuple[str, str], grace: int = 0) -> None:
         """A pod that ever got a node goes when its kubelet lets it; everything else goes at once.
 
         What belongs to something that goes is deleted after it.
@@ -136,10 +138,9 @@ class FakeApi:
             del self.objects[name]
             for other, one in list(self.objects.items()):
                 if any(owner["uid"] == metadata["uid"] for owner in one["metadata"].get("ownerReferences", [])):
-                    self._remove(other, {"metadata": {}})
+                    self.remove(other)
             return
-        own = gone["spec"].get("terminationGracePeriodSeconds", 30)
-        grace = told["metadata"].get("deletionGracePeriodSeconds") or own
+        grace = grace or gone["spec"].get("terminationGracePeriodSeconds", 30)
         deadline = format_time(self.now + timedelta(seconds=grace))
         if "deletionTimestamp" not in metadata or deadline < metadata["deletionTimestamp"]:
             metadata["deletionTimestamp"] = deadline

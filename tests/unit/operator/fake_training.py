@@ -102,7 +102,7 @@ class FakeTraining(FakeApi):
             if "Failed" in phases:
                 for pod in pods:
                     if pod["status"]["phase"] == "Running":
-                        self._remove(("Pod", pod["metadata"]["name"]), {"metadata": {}})
+                        self.remove(("Pod", pod["metadata"]["name"]))
                 if "Running" not in phases:
                     job["status"] = {"conditions": [_true("Failed", "Job has reached the specified backoff limit")]}
             elif phases == ["Succeeded"] * job["spec"]["completions"]:

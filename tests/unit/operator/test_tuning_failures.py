@@ -93,7 +93,7 @@ async def test_nobody_waits_for_ever_for_a_pod_of_a_lost_node(cluster: FakeTrain
     taint = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
     lost = cluster.pods_of(JOB)[1]
     lost["status"]["conditions"].append(taint | {"lastTransitionTime": format_time(cluster.now), "message": "gone"})
-    cluster._remove(("Pod", lost["metadata"]["name"]), {"metadata": {}})
+    cluster.remove(("Pod", lost["metadata"]["name"]))
     await cluster.settle()
     stage = cluster.status.stages[1]
     assert (stage.reason, stage.failures) == ("NodeLost", [])
@@ -180,7 +180,7 @@ async def test_too_many_failures_stall_until_the_window_frees() -> None:
 
 
 def delete(cluster: FakeTraining) -> None:
-    cluster._remove(("Pod", name_of(cluster, 1)), {"metadata": {}})
+    cluster.remove(("Pod", name_of(cluster, 1)))
 
 
 def preempt(cluster: FakeTraining) -> None:
@@ -197,7 +197,7 @@ def drain(cluster: FakeTraining) -> None:
 
 
 def delete_job(cluster: FakeTraining) -> None:
-    cluster._remove(("Job", JOB), {"metadata": {}})
+    cluster.remove(("Job", JOB))
 
 
 def forget_all(cluster: FakeTraining) -> None:
