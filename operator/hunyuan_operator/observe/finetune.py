@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from hunyuan_operator.api import names
+from hunyuan_operator.api.times import parse_time
 from hunyuan_operator.observe.manifest import Manifest, annotation, condition, controller, is_true, label
 from hunyuan_operator.observe.pod import Pod, pod_of_job
 from hunyuan_operator.observe.pod import Stage as PodStage
@@ -24,6 +26,7 @@ class Job:
     failed: bool = False
     terminating: bool = False
     message: str = ""
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,8 @@ def _is_of(pod: Manifest, job_name: str, job: Job | None) -> bool:
 
 def _job(manifest: Manifest) -> Job:
     metadata = manifest["metadata"]
-    failure = condition(manifest, "Failed") or {}
+    failure, success = condition(manifest, "Failed"), condition(manifest, "Complete")
+    end = failure or success
     return Job(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -125,5 +129,6 @@ def _job(manifest: Manifest) -> Job:
         complete=is_true(manifest, "Complete"),
         failed=is_true(manifest, "Failed"),
         terminating="deletionTimestamp" in metadata,
-        message=str(failure.get("message", "")),
+        message=str(end.get("message", "")) if end else "",
+        ended=parse_time(end["lastTransitionTime"]) if end else None,
     )

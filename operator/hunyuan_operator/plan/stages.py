@@ -25,7 +25,7 @@ from hunyuan_operator.observe.end import End
 from hunyuan_operator.observe.finetune import Attempt, Job
 from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.observe.pod import Stage as PodStage
-from hunyuan_operator.plan.cause import Casualty, casualty_of, located, root_cause
+from hunyuan_operator.plan.cause import GRACE, Casualty, casualty_of, located, root_cause
 from hunyuan_operator.plan.leaving import awaited, is_to_go, longest_wait
 from hunyuan_operator.plan.restarts import (
     begin,
@@ -107,8 +107,7 @@ def _watch_over(memory: StageStatus, attempts: tuple[Attempt, ...], order: Stage
         return _finish(memory, current, attempts, order, now)
     if not order.wanted:
         return _end(end_by_intent(memory, now), attempts, order, now)
-    survivors = any(pod.end is None for pod in current.pods)
-    verdict = root_cause(_fallen(memory, current, order, now), survivors=survivors, now=now)
+    verdict = _verdict(memory, current, order, now)
     if isinstance(verdict, Casualty):
         verdict = replace(verdict, end=located(verdict.end, current.pods))
         counts = verdict.end.exit_code != _TOLD_TO_END and is_own_fault(verdict.end, whole=_whole(current))
@@ -210,26 +209,38 @@ def _whole(current: Attempt) -> bool:
     return current.job is not None and len(current.pods) == current.job.nodes and running
 
 
-def _fallen(memory: StageStatus, current: Attempt, order: StageOrder, now: datetime) -> list[Casualty]:
+def _verdict(memory: StageStatus, current: Attempt, order: StageOrder, now: datetime) -> Casualty | datetime | None:
+    """As :func:`root_cause`. What a Job or a deletion tells is believed once a pod's own end would be known, too.
+
+    Jobs and pods are watched apart, and Kubernetes deletes an attempt's other pods as soon as one has failed.
+    """
+    survivors = any(pod.end is None for pod in current.pods)
+    verdict = root_cause(_fallen(current), survivors=survivors, now=now)
+    if verdict is None and (end := _end_of_job(order, memory, current, now)):
+        verdict = Casualty(rank=0, pod=f"{_job_name(order, memory)}-0", end=end)
+        late = end.time + GRACE if current.job and current.job.ended else now
+    elif isinstance(verdict, Casualty) and verdict.end.reason == FailureReason.POD_DELETED:
+        late = verdict.end.time + GRACE
+    else:
+        return verdict
+    return late if now < late else verdict
+
+
+def _fallen(current: Attempt) -> list[Casualty]:
     """Without the pods that Kubernetes deleted because another one had failed."""
     ended = [pod for pod in current.pods if pod.end and not pod.succeeded]
     failures = [pod.end.time for pod in ended if pod.end and pod.end.exit_code is not None]
     first = min(failures, default=None)
-    fallen = [
+    return [
         casualty_of(pod, pod.end, current.pods)
         for pod in ended
         if pod.end and (first is None or pod.end.reason != FailureReason.POD_DELETED or pod.end.time < first)
     ]
-    if fallen:
-        return fallen
-    name = names.job_name(order.fine_tune, order.stage, memory.attempt)
-    end = _end_of_job(name, memory, current, now)
-    return [Casualty(rank=0, pod=f"{name}-0", end=end)] if end else []
 
 
-def _end_of_job(name: str, memory: StageStatus, current: Attempt, now: datetime) -> End | None:
+def _end_of_job(order: StageOrder, memory: StageStatus, current: Attempt, now: datetime) -> End | None:
     """What the Job itself tells, where no pod does."""
-    job = current.job
+    job, name = current.job, _job_name(order, memory)
     gone, failed = FailureReason.POD_DELETED, FailureReason.EXITED
     if job is None:
         told = (gone, f"Job {name} is gone, not by the operator") if memory.started_at else None
@@ -244,4 +255,10 @@ def _end_of_job(name: str, memory: StageStatus, current: Attempt, now: datetime)
         told = (gone if missing else failed, f"Job {name} failed: {job.message}")
     else:
         told = None
-    return End(time=now, reason=told[0], message=told[1]) if told else None
+    if told is None:
+        return None
+    return End(time=job.ended if job and job.ended else now, reason=told[0], message=told[1])
+
+
+def _job_name(order: StageOrder, memory: StageStatus) -> str:
+    return names.job_name(order.fine_tune, order.stage, memory.attempt)

@@ -104,6 +104,9 @@ def _scheduled(stage: StagePlan) -> Verdict:
     for pod in stage.pods:
         if pod.trouble and pod.trouble.reason is Reason.UNSCHEDULABLE and not stage.memory.retry_at:
             return no(pod.trouble.reason, f"stage {stage.stage}: {pod.trouble.message}")
+    if stage.memory.started_at and not stage.memory.retry_at and len(stage.pods) < stage.nodes:
+        count = f"{len(stage.pods)} of {stage.nodes} pods exist"
+        return no(Reason.PODS_PENDING, f"stage {stage.stage}: {count}; if that lasts, its Job's Events say why")
     return no(Reason.PODS_PENDING, f"stage {stage.stage}: waits for its pods")
 
 

@@ -104,9 +104,14 @@ class FakeTraining(FakeApi):
                     if pod["status"]["phase"] == "Running":
                         self.remove(("Pod", pod["metadata"]["name"]))
                 if "Running" not in phases:
-                    job["status"] = {"conditions": [_true("Failed", "Job has reached the specified backoff limit")]}
+                    job["status"] = {
+                        "conditions": [self._true("Failed", "Job has reached the specified backoff limit")]
+                    }
             elif phases == ["Succeeded"] * job["spec"]["completions"]:
-                job["status"] = {"conditions": [_true("Complete", "")]}
+                job["status"] = {"conditions": [self._true("Complete", "")]}
+
+    def _true(self, kind: str, message: str) -> Object:
+        return {"type": kind, "status": "True", "message": message, "lastTransitionTime": format_time(self.now)}
 
     def fail(self, job: str, rank: int, cause: Cause | int, message: str = "", **how: Any) -> None:
         self.end(self.pods_of(job)[rank]["metadata"]["name"], cause, message, **how)
@@ -151,7 +156,3 @@ class FakeTraining(FakeApi):
                     self.succeed(job)
             self.advance(15)
         raise AssertionError(f"never came to {stage}: {self.subject['status']}")
-
-
-def _true(kind: str, message: str) -> Object:
-    return {"type": kind, "status": "True", "message": message}

@@ -222,6 +222,8 @@ async def test_disruptions_do_not_count_and_the_training_goes_on(
     assert callable(disrupt)
     disrupt(cluster)
     await cluster.settle()
+    cluster.advance(5)
+    await cluster.settle()
     stage = cluster.status.stages[1]
     assert (stage.reason, stage.failures) == (reason, [])
     await recover(cluster)
@@ -254,6 +256,7 @@ async def test_a_network_that_fails_is_named(cluster: FakeTraining) -> None:
 async def test_a_job_that_is_done_without_a_report_is_tried_again(cluster: FakeTraining) -> None:
     cluster.succeed(JOB)
     cluster.pods_of(JOB)[0]["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = "?"
+    cluster.advance(5)
     await cluster.settle()
     stage = cluster.status.stages[1]
     assert (stage.finished_at, stage.reason, len(stage.failures)) == ("", "Exited", 1)
@@ -262,6 +265,7 @@ async def test_a_job_that_is_done_without_a_report_is_tried_again(cluster: FakeT
 async def test_a_report_whose_pod_is_gone_is_made_again(cluster: FakeTraining) -> None:
     cluster.succeed(JOB)
     cluster.evaporate(name_of(cluster, 0))
+    cluster.advance(5)
     await cluster.settle()
     stage = cluster.status.stages[1]
     assert (stage.reason, stage.failures) == ("PodDeleted", [])

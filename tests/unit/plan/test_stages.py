@@ -47,6 +47,7 @@ def attempt(*pods: Pod, number: int = 1, job: bool = True, **of_job: object) -> 
     return Attempt(stage=Stage.TRAIN, number=number, job=seen, pods=pods)
 
 
+LONG_AGO = NOON - timedelta(minutes=1)
 WHOLE = (pod(0), pod(1))
 LEAVING = pod(1, deadline=NOON - timedelta(seconds=29))
 OVERDUE = pod(1, deadline=NOON - timedelta(seconds=31))
@@ -93,9 +94,15 @@ CASES = {
         ORDER,
         Then(attempt=1, state="ended", delete=(1, 2), reason="WorkerDied", failures=1),
     ),
-    "a pod was deleted": (
+    "a pod was deleted, which Kubernetes may have done for a failure that isn't seen yet": (
         RUNNING,
         (attempt(pod(0, end=DELETED), pod(1)),),
+        ORDER,
+        Then(attempt=1),
+    ),
+    "a pod was deleted, and no other failed": (
+        RUNNING,
+        (attempt(pod(0, end=replace(DELETED, time=NOON - timedelta(seconds=5))), pod(1)),),
         ORDER,
         Then(attempt=1, state="ended", delete=(1, 2), reason="PodDeleted"),
     ),
@@ -117,9 +124,27 @@ CASES = {
         ORDER,
         Then(attempt=1, state="ended", reason="PodDeleted"),
     ),
+    "its Job failed, and its pods' ends aren't seen yet": (
+        RUNNING,
+        (attempt(*WHOLE, failed=True, ended=NOON),),
+        ORDER,
+        Then(attempt=1),
+    ),
+    "its Job is done, and its report isn't seen yet": (
+        RUNNING,
+        (attempt(*WHOLE, complete=True, ended=NOON),),
+        ORDER,
+        Then(attempt=1),
+    ),
+    "its Job is done, and there is no report": (
+        RUNNING,
+        (attempt(pod(0, succeeded=True), pod(1, succeeded=True), complete=True, ended=LONG_AGO),),
+        ORDER,
+        Then(attempt=1, state="ended", delete=(1, 2), reason="Exited", failures=1),
+    ),
     "its Job failed with all its pods gone": (
         RUNNING,
-        (attempt(failed=True),),
+        (attempt(failed=True, ended=LONG_AGO),),
         ORDER,
         Then(attempt=1, state="ended", delete=(1, 0), reason="PodDeleted"),
     ),
