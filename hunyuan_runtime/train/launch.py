@@ -24,6 +24,8 @@ from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessag
 from hunyuan_runtime.train.words import Word, WordReader, as_failure
 from hunyuan_runtime.train_config import RENDEZVOUS_PORT, StageReport, TrainConfig, TrainStatus
 
+ASKED = (STOPPED, -signal.SIGTERM)
+"""How a worker ends that was asked to; by the signal itself while it still imports its libraries."""
 OWN_WORDS = 3.0
 """Seconds that the others of a pod have to tell why they end, once one has ended: theirs may be the cause."""
 
@@ -47,9 +49,9 @@ def verdict(ends: Sequence[End], pod: str, rank: int) -> RuntimeFailure | Stoppe
         if failure.cause is not Cause.RankLost:
             return failure
     for end in ends:
-        if end.failure is None and end.code not in (0, STOPPED):
+        if end.failure is None and end.code not in (0, *ASKED):
             return RuntimeFailure(Cause.WorkerDied, f"{pod}: worker {end.local} {_how(end.code)}", ranks=(rank,))
-    if any(end.code == STOPPED for end in ends):
+    if any(end.code in ASKED for end in ends):
         return Stopped("SIGTERM")
     return failures[0] if failures else None
 

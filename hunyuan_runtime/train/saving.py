@@ -149,7 +149,7 @@ def _to_universal(root: Path, tag: str) -> None:
         num_merge_workers=1,
         keep_temp_folder=False,
         strict=True,
-        inject_missing_state=False,
+        inject_missing_state=True,
     )
     try:
         ds_to_universal.main(options)

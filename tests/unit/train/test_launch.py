@@ -54,7 +54,15 @@ def test_the_cause_comes_before_its_consequences(ends: list[End], cause: Cause, 
         assert end.ranks == (1,)
 
 
-@pytest.mark.parametrize("ends", [[ASKED, End(local=1, code=STOPPED)], [ASKED, failed(1, Cause.RankLost)]])
+@pytest.mark.parametrize(
+    "ends",
+    [
+        [ASKED, End(local=1, code=STOPPED)],
+        [ASKED, failed(1, Cause.RankLost)],
+        [End(local=0, code=-signal.SIGTERM), End(local=1, code=-signal.SIGTERM)],
+    ],
+    ids=["both", "and one that missed it", "before they could listen"],
+)
 def test_who_was_asked_to_end_did_not_fail(ends: list[End]) -> None:
     assert isinstance(verdict(ends, "car-1", 1), Stopped)
 
