@@ -116,6 +116,7 @@ class TrainConfig(_Frozen):
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     training: TrainingConfig
     keep_checkpoints: int = Field(default=2, ge=1, description="complete ones; older are removed")
+    merge: bool = Field(default=True, description="whether to make merged/; what LoRA trained becomes adapter/ anyway")
     merge_dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     quantize: Literal["none", "fp8"] = "none"
     network: NetworkConfig = NetworkConfig()
@@ -165,8 +166,10 @@ class StageReport(_Frozen):
     loss: float | None = Field(default=None, description="of the last step")
     tokens: int | None = Field(default=None, description="trained on (train), or in the file (check)")
     examples: int | None = None
-    model: str = Field(default="", description="folder that was made, relative to output: merged, adapter or fp8")
+    model: str = Field(default="", description="folder that was made, relative to output: merged or fp8")
     digest: str = Field(default="", description="of that folder's content: another result is another digest")
+    adapter: str = Field(default="", description="merge: folder of the LoRA adapter, relative to output")
+    adapter_digest: str = ""
     accuracy: float | None = Field(default=None, description="evaluate: part of the answers that match exactly")
     field_accuracy: float | None = Field(
         default=None, description="evaluate: part of the fields, where answers are JSON"

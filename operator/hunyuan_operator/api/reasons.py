@@ -35,7 +35,7 @@ class ConditionType(_Documented):
     SERVING = "Serving", "The API of every group answers."
     DATA_VALIDATED = "DataValidated", "The whole of the data was read, and a training can use it."
     TRAINED = "Trained", "All steps are done and saved."
-    MERGED = "Merged", "The tuned model is complete, in the base model's layout. Only with spec.after.merge.enabled."
+    MERGED = "Merged", "What was trained is complete, in folders that any loader takes."
     QUANTIZED = "Quantized", "The quantised model is complete. Only with spec.after.quantize."
     EVALUATED = "Evaluated", "The result was evaluated on the held-out file. Only with spec.evaluation."
     RECONCILING = "Reconciling", "Present and true only while work is under way (kstatus)."

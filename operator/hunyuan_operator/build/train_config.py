@@ -32,6 +32,7 @@ def train_config(fine_tune: HunyuanFineTune) -> TrainConfig:
         deepspeed=_deepspeed(spec),
         training=TrainingConfig.model_validate(spec.training.model_dump()),
         keep_checkpoints=spec.checkpoints.keep,
+        merge=spec.after.merge.enabled or spec.method != "lora",
         merge_dtype=spec.after.merge.dtype,
         quantize=spec.after.quantize,
         network=network_config(spec.network),

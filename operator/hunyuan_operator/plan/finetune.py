@@ -30,11 +30,11 @@ class FineTunePlan:
 
 
 def stages_of(spec: HunyuanFineTuneSpec) -> tuple[Stage, ...]:
-    """The training of all weights, or of the attention's, leaves shards of ranks: merging makes a model of them."""
+    """A training leaves shards of ranks: merging makes an adapter of them, a whole model, or both."""
     asked = {
         Stage.CHECK: True,
         Stage.TRAIN: True,
-        Stage.MERGE: spec.after.merge.enabled or spec.method != "lora",
+        Stage.MERGE: True,
         Stage.QUANTIZE: spec.after.quantize != "none",
         Stage.EVALUATE: spec.evaluation is not None,
     }

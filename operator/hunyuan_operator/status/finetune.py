@@ -72,13 +72,14 @@ def _outcome(fine_tune: HunyuanFineTune, plan: FineTunePlan) -> Outcome:
     """Reports are read as long as their pods are there; what was told of them before stays."""
     before = fine_tune.status
     reports = {stage.stage: stage.report for stage in plan.stages if stage.report}
-    trained, evaluated = reports.get(Stage.TRAIN), reports.get(Stage.EVALUATE)
-    last = Stage.QUANTIZE if any(stage.stage is Stage.QUANTIZE for stage in plan.stages) else Stage.MERGE
+    trained, merged, evaluated = (reports.get(stage) for stage in (Stage.TRAIN, Stage.MERGE, Stage.EVALUATE))
+    quantized = any(stage.stage is Stage.QUANTIZE for stage in plan.stages)
+    made = reports.get(Stage.QUANTIZE) if quantized else merged
     return Outcome(
         final_loss=trained.loss if trained else before.final_loss,
         evaluation=_evaluation(evaluated) if evaluated else before.evaluation,
-        result=_artifact(fine_tune, reports.get(last)) or before.result,
-        adapter=_artifact(fine_tune, trained) or before.adapter,
+        result=(_artifact(fine_tune, made.model, made.digest) if made else None) or before.result,
+        adapter=(_artifact(fine_tune, merged.adapter, merged.adapter_digest) if merged else None) or before.adapter,
     )
 
 
@@ -86,12 +87,12 @@ def _evaluation(report: StageReport) -> Evaluation:
     return Evaluation(loss=report.loss, accuracy=report.accuracy, field_accuracy=report.field_accuracy)
 
 
-def _artifact(fine_tune: HunyuanFineTune, report: StageReport | None) -> Artifact | None:
-    if report is None or not report.model:
+def _artifact(fine_tune: HunyuanFineTune, folder: str, digest: str) -> Artifact | None:
+    """None if no such folder was made."""
+    if not folder:
         return None
     output = fine_tune.spec.output.pvc
-    path = f"{output.path.rstrip('/')}/{report.model}"
-    return Artifact(claim_name=output.claim_name, path=path, digest=report.digest)
+    return Artifact(claim_name=output.claim_name, path=f"{output.path.rstrip('/')}/{folder}", digest=digest)
 
 
 def _ready(fine_tune: HunyuanFineTune, plan: FineTunePlan, outcome: Outcome, found: list[Problem]) -> Verdict:

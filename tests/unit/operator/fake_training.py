@@ -17,10 +17,10 @@ from tests.unit.operator.fake_api import SETTINGS, FakeApi, Object, rank_of
 
 REPORTS = {
     Stage.CHECK: StageReport(stage=Stage.CHECK, examples=64, tokens=9000, message="64 conversations, 9000 tokens"),
-    Stage.TRAIN: StageReport(
-        stage=Stage.TRAIN, steps=200, loss=0.0625, model="adapter", digest="aaaa", message="200 steps, loss 0.0625"
+    Stage.TRAIN: StageReport(stage=Stage.TRAIN, steps=200, loss=0.0625, message="200 steps, loss 0.0625"),
+    Stage.MERGE: StageReport(
+        stage=Stage.MERGE, model="merged", digest="bbbb", adapter="adapter", adapter_digest="aaaa", message="7 shards"
     ),
-    Stage.MERGE: StageReport(stage=Stage.MERGE, model="merged", digest="bbbb", message="7 shards"),
     Stage.QUANTIZE: StageReport(stage=Stage.QUANTIZE, model="fp8", digest="cccc", message="4 shards"),
     Stage.EVALUATE: StageReport(
         stage=Stage.EVALUATE, loss=0.25, accuracy=0.5, field_accuracy=0.75, message="exact match 0.5 of 500"

@@ -9,7 +9,7 @@ from hunyuan_operator.api.finetune import HunyuanFineTune
 from hunyuan_operator.api.reasons import EventReason
 
 from hunyuan_runtime.config import CONFIG_PATH, Phase, Progress, Rank, RuntimeStatus
-from hunyuan_runtime.train_config import Stage, TrainConfig, TrainPhase, TrainStatus
+from hunyuan_runtime.train_config import Stage, StageReport, TrainConfig, TrainPhase, TrainStatus
 from tests.unit.operator.fake_api import Object
 from tests.unit.operator.fake_training import REPORTS, FakeTraining, fine_tune
 
@@ -22,6 +22,11 @@ async def at(stage: Stage | None, **spec: Any) -> FakeTraining:
     cluster.writes.clear()
     cluster.events.clear()
     return cluster
+
+
+def config_of(cluster: FakeTraining) -> TrainConfig:
+    (config_map,) = [o for (kind, _), o in cluster.objects.items() if kind == "ConfigMap"]
+    return TrainConfig.model_validate_json(config_map["data"][CONFIG_PATH.name])
 
 
 async def test_its_first_attempt_is_remembered_before_anything_is_made_and_asks_for_no_gpu() -> None:
@@ -40,8 +45,6 @@ async def test_its_first_attempt_is_remembered_before_anything_is_made_and_asks_
     ("spec", "stages"),
     [
         pytest.param({}, "check train merge", id="LoRA"),
-        pytest.param({"after": {"merge": {"enabled": False}}}, "check train", id="an adapter alone"),
-        pytest.param({"method": "full", "after": {"merge": {"enabled": False}}}, "check train merge", id="shards"),
         pytest.param({"after": {"quantize": "fp8"}}, "check train merge quantize", id="quantised"),
         pytest.param({"evaluation": EVALUATION}, "check train merge evaluate", id="evaluated"),
     ],
@@ -61,6 +64,22 @@ async def test_its_result_is_in_status_with_all_figures() -> None:
     assert status["adapter"] == {"claimName": "models", "path": "car/adapter", "digest": "aaaa"}
     assert status["evaluation"] == {"loss": 0.25, "accuracy": 0.5, "fieldAccuracy": 0.75}
     assert "lastFailure" not in status
+
+
+@pytest.mark.parametrize(("method", "merge"), [("lora", False), ("full", True), ("attention", True)])
+async def test_only_what_lora_trained_can_be_left_unmerged(method: str, *, merge: bool) -> None:
+    cluster = await at(Stage.MERGE, method=method, after={"merge": {"enabled": False}})
+    assert config_of(cluster).merge is merge
+
+
+async def test_an_adapter_alone_is_no_model_to_serve() -> None:
+    cluster = await at(Stage.MERGE, after={"merge": {"enabled": False}})
+    cluster.succeed("car-merge-1", StageReport(stage=Stage.MERGE, adapter="adapter", adapter_digest="aaaa"))
+    await cluster.settle()
+    assert cluster.status.result is None
+    assert cluster.status.adapter is not None
+    assert cluster.condition("Ready") == ("True", "Complete")
+    assert cluster.message("Ready") == "car/adapter in claim models"
 
 
 async def test_a_model_is_the_result_only_when_it_is_quantised_if_that_was_asked_for() -> None:
@@ -93,8 +112,7 @@ async def test_every_rank_is_told_who_it_is_and_what_to_do() -> None:
         rank = Rank.from_env(env | annotation)
         assert (rank.index, rank.leader) == (index, "car-train-1-0.car-ranks")
         assert rank.peers == ("car-train-1-0.car-ranks", "car-train-1-1.car-ranks")
-    (config_map,) = [o for (kind, _), o in cluster.objects.items() if kind == "ConfigMap"]
-    config = TrainConfig.model_validate_json(config_map["data"][CONFIG_PATH.name])
+    config = config_of(cluster)
     assert (config.model_path, config.data_path, config.output) == (
         "/models/tiny",
         "/data/car_train.jsonl",
@@ -260,10 +278,10 @@ async def test_a_configuration_stays_as_long_as_a_job_mounts_it() -> None:
 
 
 async def test_events_tell_each_step_once() -> None:
-    cluster = FakeTraining(subject=fine_tune(after={"merge": {"enabled": False}}))
+    cluster = FakeTraining(subject=fine_tune())
     await cluster.until(None)
     steps = [EventReason.ATTEMPT_STARTED, EventReason.STAGE_SUCCEEDED]
-    assert [event.reason for event in cluster.events] == [*steps, *steps, EventReason.COMPLETE]
+    assert [event.reason for event in cluster.events] == [*steps, *steps, *steps, EventReason.COMPLETE]
     assert REPORTS[Stage.TRAIN].message in cluster.events[3].note
 
 
