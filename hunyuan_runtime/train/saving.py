@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 from hunyuan_runtime.termination import Cause, RuntimeFailure
@@ -131,10 +132,18 @@ def load(engine: Any, root: Path, manifest: Manifest) -> None:
         from_rank_0(lambda: _to_universal(root, tag))
         tag = UNIVERSAL
     engine.load_checkpoint(str(root), tag=tag, load_module_strict=False, load_lr_scheduler_states=False)
+    _count_apart(engine.basic_optimizer)
     dist.barrier()
     if universal and dist.get_rank() == 0:
         shutil.rmtree(root / UNIVERSAL, ignore_errors=True)
         (root / "latest_universal").unlink(missing_ok=True)
+
+
+def _count_apart(optimizer: torch.optim.Optimizer) -> None:
+    """DeepSpeed gives all groups the same counter of steps from a universal checkpoint, and each of them moves it."""
+    for state in optimizer.state.values():
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].clone()
 
 
 def _to_universal(root: Path, tag: str) -> None:
