@@ -31,10 +31,16 @@ def run(config: TrainConfig, report: Report) -> StageReport:
     output = Path(config.output)
     report(TrainStatus(phase=TrainPhase.MERGING, message="reading the last checkpoint"))
     try:
+        change = change_of(config, last_checkpoint(config))
+        done = StageReport(stage=Stage.MERGE, message="an adapter alone, as asked for")
+        if config.method == "lora":
+            done = done.model_copy(update={"adapter": ADAPTER, "adapter_digest": change.made_of})
+        if not config.merge:
+            return done
         merged = merge(
             Job(
                 base=Path(config.model_path),
-                change=change_of(config, last_checkpoint(config)),
+                change=change,
                 out=output / MERGED,
                 dtype=config.merge_dtype,
                 progress=progress_of(report),
@@ -42,12 +48,8 @@ def run(config: TrainConfig, report: Report) -> StageReport:
         )
     except OutputRefused as refused:
         raise RuntimeFailure(Cause.ConfigInvalid, str(refused)) from refused
-    return StageReport(
-        stage=Stage.MERGE,
-        model=MERGED,
-        digest=merged.digest,
-        message=_message(merged, config, time.monotonic() - began),
-    )
+    message = _message(merged, config, time.monotonic() - began)
+    return done.model_copy(update={"model": MERGED, "digest": merged.digest, "message": message})
 
 
 def last_checkpoint(config: TrainConfig) -> Path:
@@ -87,7 +89,7 @@ def change_of(config: TrainConfig, checkpoint: Path) -> Change:
         Path(config.output) / ADAPTER,
         trained,
         r=lora.rank,
-        lora_alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
+        lora_alpha=int(lora.alpha) if float(lora.alpha).is_integer() else lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=sorted(lora.targets),
         base_model_name_or_path=config.model_path,

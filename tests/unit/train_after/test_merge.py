@@ -171,6 +171,17 @@ def test_the_adapter_is_one_of_peft(base: Path, tmp_path: Path) -> None:
     assert all(torch.equal(state[name], wanted[name]) for name in wanted)
 
 
+def test_the_adapter_is_told_of_and_can_be_all_that_is_made(base: Path, tmp_path: Path) -> None:
+    trained, _ = lora_of(base, ATTENTION)
+    write_checkpoint(tmp_path, [trained])
+    alone = run(config_of(base, tmp_path, merge=False), quiet)
+    assert (alone.adapter, alone.model) == ("adapter", "")
+    assert not (tmp_path / "merged").exists()
+    both = run(config_of(base, tmp_path), quiet)
+    assert (both.adapter, both.model) == ("adapter", "merged")
+    assert both.adapter_digest == alone.adapter_digest != both.digest
+
+
 def test_the_digest_is_of_the_content(base: Path, tmp_path: Path) -> None:
     digests = []
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
