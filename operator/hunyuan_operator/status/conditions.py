@@ -25,15 +25,21 @@ def verdicts(
     result = {
         ConditionType.READY: _ready(deployment, groups, found),
         ConditionType.PROGRESSING: progressing,
-        ConditionType.DEGRADED: _degraded(found),
+        ConditionType.DEGRADED: degraded(found),
         **_milestones(deployment, plan, observed, groups),
     }
     if network := network_verified(deployment, plan):
         result[ConditionType.NETWORK_VERIFIED] = _without_groups(deployment) or network
-    if progressing.status == "True":
+    return with_kstatus(result, found)
+
+
+def with_kstatus(verdicts: Verdicts, found: list[Problem]) -> Verdicts:
+    """With the two conditions that are present only while they are true."""
+    result = dict(verdicts)
+    if (progressing := verdicts[ConditionType.PROGRESSING]).status == "True":
         result[ConditionType.RECONCILING] = progressing
     if found and found[0].stalled:
-        result[ConditionType.STALLED] = _true(found[0])
+        result[ConditionType.STALLED] = yes(found[0].reason, found[0].message)
     return result
 
 
@@ -75,7 +81,7 @@ def _ready(deployment: HunyuanDeployment, groups: list[GroupStatus], found: list
     if ready == wanted:
         return yes(Reason.ALL_GROUPS_READY, count)
     if found:
-        return Verdict(status="False", reason=found[0].reason, message=f"{count}; {found[0].message}")
+        return no(found[0].reason, f"{count}; {found[0].message}")
     return no(Reason.GROUPS_NOT_READY, count)
 
 
@@ -91,7 +97,7 @@ def _progressing(
         if indexes := work.get(reason):
             return yes(reason, "group " + ", ".join(map(str, indexes)))
     if found and (found[0].stalled or plan.obstacle):
-        return Verdict(status="False", reason=found[0].reason, message=found[0].message)
+        return no(found[0].reason, found[0].message)
     return _without_groups(deployment) or no(Reason.UP_TO_DATE)
 
 
@@ -107,8 +113,8 @@ def _work_on(group: GroupStatus, plan: DeploymentPlan, *, wanted: bool) -> Reaso
     return None if group.ready else Reason.STARTING
 
 
-def _degraded(found: list[Problem]) -> Verdict:
-    return _true(found[0]) if found else no(Reason.NO_FAILURE)
+def degraded(found: list[Problem]) -> Verdict:
+    return yes(found[0].reason, found[0].message) if found else no(Reason.NO_FAILURE)
 
 
 def _milestones(
@@ -119,7 +125,3 @@ def _milestones(
     progress = {group.index: group.progress for group in groups}
     each = [milestones(group, observed, progress[group.memory.index]) for group in plan.wanted]
     return {kind: worst(one[kind] for one in each) for kind in MILESTONES}
-
-
-def _true(problem: Problem) -> Verdict:
-    return Verdict(status="True", reason=problem.reason, message=problem.message)

@@ -9,7 +9,7 @@ from hunyuan_operator.api.reasons import ConditionType, Reason
 from hunyuan_operator.observe.finetune import ObservedFineTune
 from hunyuan_operator.plan.finetune import FineTunePlan
 from hunyuan_operator.plan.stages import StagePlan
-from hunyuan_operator.status.conditions import Verdicts, conditions
+from hunyuan_operator.status.conditions import Verdicts, conditions, degraded, with_kstatus
 from hunyuan_operator.status.deployment import News
 from hunyuan_operator.status.problems import gravest_first, of_attempt, of_pods
 from hunyuan_operator.status.stages import progressing, stage_verdicts, state_of, told_of
@@ -38,17 +38,17 @@ def status_of_fine_tune(
     found = _problems(fine_tune, plan, news.refusal, now)
     outcome = _outcome(fine_tune, plan)
     far = in_words(current.stage, progress) if current else ""
-    verdicts = {
+    verdicts: Verdicts = {
         ConditionType.READY: _ready(fine_tune, plan, outcome, found),
         ConditionType.PROGRESSING: progressing(fine_tune, plan, found, far),
-        ConditionType.DEGRADED: _true(found[0]) if found else no(Reason.NO_FAILURE),
+        ConditionType.DEGRADED: degraded(found),
         **stage_verdicts(fine_tune, plan, progress),
     }
     return HunyuanFineTuneStatus(
         observed_generation=fine_tune.generation,
         stage=current.stage.value if current else "",
         state=state_of(plan, told, fine_tune.spec.restart, now, suspend=fine_tune.spec.suspend),
-        conditions=conditions(_with_kstatus(verdicts, found), before.conditions, fine_tune.generation, now),
+        conditions=conditions(with_kstatus(verdicts, found), before.conditions, fine_tune.generation, now),
         stages=[_stage_status(stage) for stage in plan.all if stage.memory.attempt],
         progress=progress,
         final_loss=outcome.final_loss,
@@ -103,17 +103,8 @@ def _ready(fine_tune: HunyuanFineTune, plan: FineTunePlan, outcome: Outcome, fou
         return no(Reason.SUSPENDED, "spec.suspend is true")
     count = f"{sum(stage.finished for stage in plan.stages)} of {len(plan.stages)} stages are done"
     if found:
-        return Verdict(status="False", reason=found[0].reason, message=f"{count}; {found[0].message}")
+        return no(found[0].reason, f"{count}; {found[0].message}")
     return no(Reason.NOT_COMPLETE, count)
-
-
-def _with_kstatus(verdicts: Verdicts, found: list[Problem]) -> Verdicts:
-    extra: Verdicts = {}
-    if verdicts[ConditionType.PROGRESSING].status == "True":
-        extra[ConditionType.RECONCILING] = verdicts[ConditionType.PROGRESSING]
-    if found and found[0].stalled:
-        extra[ConditionType.STALLED] = _true(found[0])
-    return verdicts | extra
 
 
 def _stage_status(stage: StagePlan) -> StageStatus:
@@ -121,7 +112,3 @@ def _stage_status(stage: StagePlan) -> StageStatus:
     if stage.memory.retry_at or stage.finished:
         return stage.memory
     return stage.memory.model_copy(update={"nodes": [pod.node for pod in stage.pods if pod.node]})
-
-
-def _true(problem: Problem) -> Verdict:
-    return Verdict(status="True", reason=problem.reason, message=problem.message)

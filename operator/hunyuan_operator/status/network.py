@@ -27,7 +27,7 @@ def network_of(what: str, memory: RestartMemory, pods: Iterable[Pod]) -> Verdict
     """``what`` names the group or the stage."""
     leader = next((pod for pod in pods if pod.rank == 0), None)
     if memory.retry_at and memory.reason in _FAILURES:
-        return Verdict(status="False", reason=memory.reason, message=f"{what}: {memory.message}")
+        return no(memory.reason, f"{what}: {memory.message}")
     if memory.retry_at or leader is None:
         return unknown(Reason.PODS_PENDING, f"{what}: waits for its pods")
     if leader.network:

@@ -80,7 +80,7 @@ def progressing(fine_tune: HunyuanFineTune, plan: FineTunePlan, found: list[Prob
     if fine_tune.spec.suspend:
         return no(Reason.SUSPENDED, "spec.suspend is true")
     if found and found[0].stalled:
-        return Verdict(status="False", reason=found[0].reason, message=found[0].message)
+        return no(found[0].reason, found[0].message)
     what = f"stage {current.stage}, attempt {current.memory.attempt}"
     if has_failed(current.memory, current.revision):
         return yes(Reason.BACK_OFF, what)

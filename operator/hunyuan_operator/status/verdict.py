@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from hunyuan_operator.api.reasons import Reason
-
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -18,23 +16,23 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that keeps the deployment from being as asked. ``stalled``: only help from outside gets it on."""
+    """Something that keeps a resource from being as asked. ``stalled``: only help from outside gets it on."""
 
     reason: str
     message: str
     stalled: bool = False
 
 
-def yes(reason: Reason, message: str = "") -> Verdict:
-    return Verdict(status="True", reason=reason.value, message=message)
+def yes(reason: str, message: str = "") -> Verdict:
+    return Verdict(status="True", reason=str(reason), message=message)
 
 
-def no(reason: Reason, message: str = "") -> Verdict:
-    return Verdict(status="False", reason=reason.value, message=message)
+def no(reason: str, message: str = "") -> Verdict:
+    return Verdict(status="False", reason=str(reason), message=message)
 
 
-def unknown(reason: Reason, message: str = "") -> Verdict:
-    return Verdict(status="Unknown", reason=reason.value, message=message)
+def unknown(reason: str, message: str = "") -> Verdict:
+    return Verdict(status="Unknown", reason=str(reason), message=message)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
