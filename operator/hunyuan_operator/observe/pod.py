@@ -115,7 +115,7 @@ def _pod(manifest: Manifest, rank: int, group: int = 0) -> Pod:
         end=end_of(manifest),
         checked=any(one["name"] == names.PREFLIGHT for one in spec.get("initContainers", [])),
         network=_network(manifest),
-        succeeded=manifest.get("status", {}).get("phase") == "Succeeded",
+        succeeded=_succeeded(manifest),
         report=_report(manifest),
     )
 
@@ -140,6 +140,13 @@ def _stage(manifest: Manifest) -> Stage:
     if any(not {"running", "terminated"}.isdisjoint(status.get("state", {})) for status in prepared):
         return Stage.PREPARING
     return Stage.WAITING if manifest.get("spec", {}).get("nodeName") else Stage.UNSCHEDULED
+
+
+def _succeeded(manifest: Manifest) -> bool:
+    """By its containers: the kubelet tells of their ends a moment before the phase says so."""
+    statuses = manifest.get("status", {}).get("containerStatuses", [])
+    ends = [status.get("state", {}).get("terminated") for status in statuses]
+    return bool(ends) and all(end is not None and end["exitCode"] == 0 for end in ends)
 
 
 def _network(manifest: Manifest) -> NetworkReport | None:

@@ -253,6 +253,16 @@ async def test_a_network_that_fails_is_named(cluster: FakeTraining) -> None:
     assert "3 Mbit/s" in cluster.message("NetworkVerified")
 
 
+async def test_a_rank_that_ends_well_has_not_failed_though_its_pods_phase_is_late(cluster: FakeTraining) -> None:
+    cluster.succeed(JOB)
+    cluster.objects["Job", JOB]["status"] = {}
+    for pod in cluster.pods_of(JOB):
+        pod["status"]["phase"] = "Running"
+    await cluster.settle()
+    assert cluster.status.last_failure is None
+    assert JOB in cluster.jobs
+
+
 async def test_a_job_that_is_done_without_a_report_is_tried_again(cluster: FakeTraining) -> None:
     cluster.succeed(JOB)
     cluster.pods_of(JOB)[0]["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = "?"
@@ -328,3 +338,12 @@ async def test_a_spec_that_cannot_be_understood_is_refused_and_its_pods_run_on(c
     cluster.change(nodes=2)
     await cluster.until(None)
     assert cluster.condition("Stalled") == ("", "")
+
+
+async def test_a_rank_whose_work_is_done_is_no_casualty_before_its_pods_phase_says_so(cluster: FakeTraining) -> None:
+    """The kubelet tells of the container's end a moment earlier."""
+    state = {"exitCode": 0, "reason": "Completed", "message": "", "finishedAt": format_time(cluster.now)}
+    cluster.pods_of(JOB)[1]["status"] |= {"containerStatuses": [{"name": "runtime", "state": {"terminated": state}}]}
+    await cluster.settle()
+    assert cluster.status.last_failure is None
+    assert cluster.jobs == ["car-check-1", JOB]
