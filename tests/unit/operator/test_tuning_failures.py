@@ -253,16 +253,6 @@ async def test_a_network_that_fails_is_named(cluster: FakeTraining) -> None:
     assert "3 Mbit/s" in cluster.message("NetworkVerified")
 
 
-async def test_a_rank_that_ends_well_has_not_failed_though_its_pods_phase_is_late(cluster: FakeTraining) -> None:
-    cluster.succeed(JOB)
-    cluster.objects["Job", JOB]["status"] = {}
-    for pod in cluster.pods_of(JOB):
-        pod["status"]["phase"] = "Running"
-    await cluster.settle()
-    assert cluster.status.last_failure is None
-    assert JOB in cluster.jobs
-
-
 async def test_a_job_that_is_done_without_a_report_is_tried_again(cluster: FakeTraining) -> None:
     cluster.succeed(JOB)
     cluster.pods_of(JOB)[0]["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = "?"
