@@ -1,5 +1,6 @@
 """The base model as it is trained: loaded in shards under ZeRO-3, with an adapter or with parameters frozen."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,7 +8,9 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers.integrations import HfDeepSpeedConfig
 
+from hunyuan_runtime.checkpoint.reader import Reader
 from hunyuan_runtime.model import HunYuanForCausalLM
+from hunyuan_runtime.model.modeling import HunYuanTopKGate
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 from hunyuan_runtime.train_config import TrainConfig
 
@@ -30,7 +33,22 @@ def load_model(config: TrainConfig, deepspeed: dict[str, Any]) -> tuple[nn.Modul
     base.config.use_cache = False
     if config.training.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.method != "full":
+        freeze_routers(base, Reader(Path(config.model_path), base.config))
     return _with_method(base, config), living
+
+
+def freeze_routers(base: nn.Module, checkpoint: Reader) -> None:
+    """Make their weights fp32 buffers, as the checkpoint has them.
+
+    DeepSpeed casts every parameter to training's dtype, and a router that is rounded chooses other experts than the one
+    that will be served. Buffers that the model names for fp32 it leaves alone.
+    """
+    for name, module in base.named_modules():
+        if isinstance(module, HunYuanTopKGate):
+            weight = checkpoint.get(f"{name}.wg.weight").float().clone()
+            del module.wg.weight
+            module.wg.register_buffer("weight", weight, persistent=False)
 
 
 def _with_method(base: nn.Module, config: TrainConfig) -> nn.Module:
