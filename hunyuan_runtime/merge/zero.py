@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -105,9 +106,15 @@ def _rank_files(folder: Path) -> list[Path]:
 
 
 def _load(file: Path) -> Any:
+    """Tensors, and DeepSpeed's few classes around them: nothing else of a pickle is ever made."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler  # noqa: PLC0415 - slow
+    from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: PLC0415 - likewise
+    from deepspeed.utils.tensor_fragment import fragment_address  # noqa: PLC0415 - likewise
+
     try:
-        return torch.load(file, map_location="cpu", weights_only=False, mmap=True)
-    except (RuntimeError, ValueError, OSError, EOFError) as error:
+        with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, ValueError, OSError, EOFError, UnpicklingError) as error:
         raise invalid(file, f"can't be read: {error}") from error
 
 

@@ -39,6 +39,7 @@ from hunyuan_runtime.quantize.output import Shard, output_sizes, plan_shards, wr
 from hunyuan_runtime.serve.architecture import check_architecture
 from hunyuan_runtime.serve.checkpoint import check_config, check_folder, check_weights, read_json
 from hunyuan_runtime.serve.engine_weights import expected_tensors
+from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 REPORT = "quantization_report.json"
 SHARD_BYTES = 4 << 30
@@ -73,6 +74,7 @@ def quantize(job: Job) -> Summary:
     Raises:
         OutputRefused: it can't be done as asked.
         RuntimeFailure: the source is no whole HunYuan checkpoint; the message names file and tensor.
+            ``SpaceInsufficient``.
 
     """
     config = check_source(job.source)
@@ -149,8 +151,9 @@ def check_space(job: Job, partial: Path, shards: list[Shard]) -> None:
     """Refuse before the first byte what wouldn't fit."""
     needed, free = missing_bytes(partial, job.source, sum(shard.size for shard in shards))
     if needed > free:
-        raise OutputRefused(
-            f"{job.out.parent} has {free / 1e9:.1f} GB free; the checkpoint needs {needed / 1e9:.1f} GB"
+        raise RuntimeFailure(
+            Cause.SpaceInsufficient,
+            f"{job.out.parent} has {free / 1e9:.1f} GB free; the checkpoint needs {needed / 1e9:.1f} GB",
         )
 
 

@@ -18,17 +18,9 @@ RANK, ALPHA = 4, 10
 
 def config_of(base: Path, output: Path, **options: Any) -> TrainConfig:
     training = TrainingConfig(max_steps=4, save_steps=2, max_seq_length=64)
-    settings: dict[str, Any] = {"method": "lora", "lora": Lora(rank=RANK, alpha=ALPHA, targets=ATTENTION)} | options
-    return TrainConfig(
-        name="tune",
-        model_path=str(base),
-        data_path="",
-        output=str(output),
-        nodes=1,
-        gpus_per_node=2,
-        training=training,
-        **settings,
-    )
+    lora = Lora(rank=RANK, alpha=ALPHA, targets=ATTENTION)
+    settings: dict[str, Any] = {"method": "lora", "lora": lora, "data_path": "", "gpus_per_node": 2} | options
+    return TrainConfig(name="tune", model_path=str(base), output=str(output), nodes=1, training=training, **settings)
 
 
 def lora_of(base: Path, targets: tuple[str, ...], seed: int = 1) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
