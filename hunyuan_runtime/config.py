@@ -128,7 +128,11 @@ class Rank(_Frozen):
     @property
     def pod(self) -> str:
         """This rank's name in messages."""
-        return self.peers[self.index].partition(".")[0] if self.index < len(self.peers) else f"rank {self.index}"
+        return self.pod_of(self.index)
+
+    def pod_of(self, index: int) -> str:
+        """Any rank's name in messages."""
+        return self.peers[index].partition(".")[0] if index < len(self.peers) else f"rank {index}"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Rank":

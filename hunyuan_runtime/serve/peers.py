@@ -12,7 +12,8 @@ EVERY = 0.5
 """Seconds between two questions to a rank."""
 _TIMEOUT = 1.0
 
-Ask = Callable[[str], RuntimeStatus | None]
+Ask = Callable[[str], str | None]
+"""Of a rank's address: what it says against itself, empty if nothing; None when it doesn't answer."""
 
 
 def ask_status(host: str) -> RuntimeStatus | None:
@@ -22,6 +23,11 @@ def ask_status(host: str) -> RuntimeStatus | None:
         return RuntimeStatus.model_validate_json(fetch(f"http://{host}:{Port.STATUS}/status", timeout=_TIMEOUT))
     except (*FAILURES, ValueError):
         return None
+
+
+def ask_suspect(host: str) -> str | None:
+    status = ask_status(host)
+    return None if status is None else status.suspect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,25 +42,25 @@ class Peer:
 class Peers:
     """Asks each rank from a thread of its own, so that one which doesn't answer delays no other."""
 
-    def __init__(self, ask: Ask = ask_status) -> None:
+    def __init__(self, ask: Ask = ask_suspect) -> None:
         self._ask = ask
-        self._heard: dict[int, tuple[float, RuntimeStatus | None]] = {}
+        self._heard: dict[int, tuple[float, str]] = {}
 
     def watch(self, addresses: Mapping[int, str]) -> None:
         """Begin; the silence of a rank that never answers counts from here."""
         for rank, address in addresses.items():
-            self._heard[rank] = (time.monotonic(), None)
+            self._heard[rank] = (time.monotonic(), "")
             threading.Thread(target=self._follow, args=(rank, address), name=f"peer-{rank}", daemon=True).start()
 
     def look(self) -> list[Peer]:
         now = time.monotonic()
         return [
-            Peer(rank=rank, silent=now - heard, suspect=status.suspect if status else "")
-            for rank, (heard, status) in sorted(self._heard.items())
+            Peer(rank=rank, silent=now - heard, suspect=suspect)
+            for rank, (heard, suspect) in sorted(self._heard.items())
         ]
 
     def _follow(self, rank: int, address: str) -> None:
         while True:
-            if status := self._ask(address):
-                self._heard[rank] = (time.monotonic(), status)
+            if (suspect := self._ask(address)) is not None:
+                self._heard[rank] = (time.monotonic(), suspect)
             time.sleep(EVERY)

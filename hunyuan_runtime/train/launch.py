@@ -21,6 +21,7 @@ from hunyuan_runtime.preflight.names import peer_of
 from hunyuan_runtime.preflight.wiring import Wiring, discover
 from hunyuan_runtime.processes import Children, Stopped
 from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
+from hunyuan_runtime.train.silence import Silence
 from hunyuan_runtime.train.words import Word, WordReader, as_failure
 from hunyuan_runtime.train_config import RENDEZVOUS_PORT, StageReport, TrainConfig, TrainStatus
 
@@ -74,12 +75,14 @@ class Pod:
         self._readers: list[WordReader] = []
         self._failures: dict[int, TerminationMessage] = {}
         self._report: StageReport | None = None
+        self._silence = Silence(rank)
+        self._met = False
 
     def run(self, report: Callable[[TrainStatus], None]) -> StageReport | None:
         """Start the workers and stay until all have ended; only rank 0 gets a report.
 
         Raises:
-            RuntimeFailure: what the pod ends by.
+            RuntimeFailure: what the pod ends by; ``RankUnreachable`` for another one that went silent.
             Stopped: the workers ended since someone was asked to.
 
         """
@@ -119,6 +122,7 @@ class Pod:
         while any(process.poll() is None for process in self._processes) and time.monotonic() < deadline:
             self._listen(report, 0.2)
             self._children.reap_orphans()
+            self._silence.check()
             if deadline == float("inf") and any(process.poll() for process in self._processes):
                 deadline = time.monotonic() + OWN_WORDS
         while self._listen(report, 0):
@@ -138,6 +142,9 @@ class Pod:
 
     def _hear(self, local: int, word: Word, report: Callable[[TrainStatus], None]) -> None:
         if word.status is not None:
+            if not self._met:  # what a worker tells first it tells after the ranks have met
+                self._met = True
+                self._silence.watch()
             report(word.status)
         if word.failure is not None:
             self._failures[local] = word.failure

@@ -85,7 +85,7 @@ def _open_store(seat: Seat, patience: timedelta) -> TCPStore:
 
 def _missing(seat: Seat, config: TrainConfig, absent: Sequence[int]) -> RuntimeFailure:
     pods = sorted({rank // config.gpus_per_node for rank in absent})
-    names = ", ".join(seat.pod.model_copy(update={"index": pod}).pod for pod in pods)
+    names = ", ".join(map(seat.pod.pod_of, pods))
     return RuntimeFailure(
         Cause.RanksMissing,
         f"not met within {config.join_timeout_seconds} s: {names or 'all came late'}",
