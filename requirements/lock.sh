@@ -16,6 +16,9 @@ compile pyproject.toml --extra serve-cpu --extra train --constraint requirements
   --output-file requirements/train-cpu.txt
 compile pyproject.toml --extra serve-cuda --extra train --constraint requirements/serve-cuda.txt \
   --output-file requirements/train-cuda.txt
+# What compiles DeepSpeed's operations for GPUs: of the CUDA that torch was built with.
+sed -n 's/^cuda-toolkit==\([^ ]*\).*/cuda-toolkit[cccl,nvcc]==\1/p' requirements/train-cuda.txt \
+  | compile - --output-file requirements/cuda-compiler.txt
 # What developers and tests use is what the images hold, plus the tools.
 compile pyproject.toml --extra operator --extra serve-cpu --extra train --extra dev --constraint requirements/operator.txt \
   --constraint requirements/train-cpu.txt --output-file requirements/dev.txt

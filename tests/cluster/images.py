@@ -56,7 +56,10 @@ SERVE = Recipe(
 TRAIN = Recipe(
     repository="localhost/hunyuan-train",
     dockerfile="images/train/Dockerfile",
-    dependencies=("images/train", "requirements/build.txt", "requirements/serve-cpu.txt", "requirements/train-cpu.txt"),
+    dependencies=(
+        "images/train",
+        *(f"requirements/{name}.txt" for name in ("build", "cuda-compiler", "serve-cpu", "train-cpu")),
+    ),
     device="cpu",
     serve=SERVE,
 )
