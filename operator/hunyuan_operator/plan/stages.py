@@ -35,10 +35,14 @@ from hunyuan_operator.plan.restarts import (
     is_own_fault,
     may_still_work,
 )
+from hunyuan_runtime.termination import Cause
 from hunyuan_runtime.train_config import Stage, StageReport
 
 _TOLD_TO_END = 128 + signal.SIGTERM
 """Exit code of a rank that saved because it, or another, was asked to end."""
+
+_MISSED = frozenset({Cause.RankLost.name, Cause.RankUnreachable.name})
+"""By which ranks tell of one that went without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +136,19 @@ def _follow_up(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageO
         return replace(_end(memory, attempts, order, now), look_again=longest_wait(old))
     if not order.wanted:
         return _plan(_at_rest(memory, now), order)
+    memory = _forgiven(memory, attempts)
     if memory.attempt and memory.revision == order.revision:
         start = earliest_start(memory, order.restart, now)
         if start is None or now < start:
             return replace(_plan(memory, order), look_again=start)
     return replace(_plan(begin(memory, order.revision), order), create=True)
+
+
+def _forgiven(memory: StageStatus, attempts: tuple[Attempt, ...]) -> StageStatus:
+    """A pod that outlives its deletion is on a lost node: that others missed its rank before was nobody's fault."""
+    if memory.reason not in _MISSED or not any(attempt.pods for attempt in attempts):
+        return memory
+    return memory.model_copy(update={"reason": FailureReason.NODE_LOST.value, "failures": memory.failures[:-1]})
 
 
 def _at_rest(memory: StageStatus, now: datetime) -> StageStatus:

@@ -16,6 +16,7 @@ from hunyuan_runtime.termination import Cause
 from hunyuan_runtime.train_config import Stage, StageReport
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+EARLIER = "2026-11-24T11:40:00Z"
 JUST_NOW, SOON = "2026-11-24T11:59:50Z", "2026-11-24T12:00:10Z"
 ORDER = StageOrder(fine_tune="car", stage=Stage.TRAIN, wanted=True, revision="r", nodes=2, restart=Restart())
 REPORT = StageReport(stage=Stage.TRAIN, message="200 steps")
@@ -183,6 +184,18 @@ CASES = {
         (attempt(OVERDUE, job=False),),
         ORDER,
         Then(attempt=2, create=True, failures=1),
+    ),
+    "an old pod is on a lost node, whose rank was missed before that was known": (
+        READY_AGAIN.model_copy(update={"reason": "RankUnreachable", "failures": [EARLIER, JUST_NOW]}),
+        (attempt(OVERDUE, job=False),),
+        ORDER,
+        Then(attempt=2, create=True, failures=1),
+    ),
+    "the back-off isn't over, and the rank that was missed was on a lost node": (
+        FAILED.model_copy(update={"reason": "RankLost"}),
+        (attempt(OVERDUE, job=False),),
+        ORDER,
+        Then(attempt=1, state="ended", reason="NodeLost"),
     ),
     "no retry can help": (
         HOPELESS,
