@@ -159,11 +159,14 @@ class Pod:
 
 
 def worker_environment(config: TrainConfig, rank: Rank, wiring: Wiring, env: Mapping[str, str]) -> dict[str, str]:
-    """Everything but ``RANK`` and ``LOCAL_RANK``."""
+    """Everything but ``RANK`` and ``LOCAL_RANK``; what the pod's own environment says of threads stays."""
     on_cpu = env.get("HUNYUAN_DEVICE", "cuda") == "cpu"
+    # Without GPUs the cores are all that computes, and threads that spin cost more than they win; with them, they are
+    # for the optimizer that is offloaded to the CPU.
+    threads = 1 if on_cpu else max(1, len(os.sched_getaffinity(0)) // config.gpus_per_node)
     chosen = {"DS_ACCELERATOR": "cpu"} if on_cpu else {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "1"}
     return {
-        "OMP_NUM_THREADS": "1",  # many processes share a node's cores; spinning threads cost more than they win
+        "OMP_NUM_THREADS": str(threads),
         **env,
         **wiring.environment(),
         **chosen,

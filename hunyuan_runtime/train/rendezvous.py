@@ -44,9 +44,11 @@ def meet(seat: Seat, config: TrainConfig) -> None:
     """Make the process group that DeepSpeed uses.
 
     Raises:
-        RuntimeFailure: ``RanksMissing`` with the pods' names, or on others than rank 0 ``LeaderUnreachable``.
+        RuntimeFailure: ``RanksMissing`` with the pods' names, or on others than rank 0 ``LeaderUnreachable``;
+            ``ConfigInvalid`` where GPUs are missing.
 
     """
+    _check_gpus(seat, config)
     patience = timedelta(seconds=config.join_timeout_seconds)
     deadline = time.monotonic() + config.join_timeout_seconds
     store = _open_store(seat, patience)
@@ -67,6 +69,16 @@ def meet(seat: Seat, config: TrainConfig) -> None:
     )
     deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
     set_timeout(timedelta(seconds=config.collective_timeout_seconds))
+
+
+def _check_gpus(seat: Seat, config: TrainConfig) -> None:
+    """A driver that isn't there must not turn a run on GPUs into one on CPUs."""
+    wanted = 0 if os.environ.get("HUNYUAN_DEVICE", "cuda") == "cpu" else config.gpus_per_node
+    if torch.cuda.device_count() < wanted:
+        raise RuntimeFailure(
+            Cause.ConfigInvalid,
+            f"{seat.pod.pod} sees {torch.cuda.device_count()} GPUs, not {wanted}: is it its driver?",
+        )
 
 
 def _open_store(seat: Seat, patience: timedelta) -> TCPStore:

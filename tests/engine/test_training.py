@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from hunyuan_runtime.config import Port
 from hunyuan_runtime.entry import STOPPED
@@ -147,7 +148,7 @@ def start(networks: list[tuple[str, str]]) -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="hy-train-") as root:
 
-        def start(config: TrainConfig, pods: tuple[int, ...] = (0, 1)) -> list[PodProcess]:
+        def start(config: TrainConfig, pods: tuple[int, ...] = (0, 1), device: str = "cpu") -> list[PodProcess]:
             processes = []
             for index in pods[: config.nodes]:
                 namespace, address = networks[index]
@@ -157,7 +158,7 @@ def start(networks: list[tuple[str, str]]) -> Iterator[Start]:
                     "PATH": os.environ["PATH"],
                     "HOME": os.environ.get("HOME", "/"),
                     "OMP_NUM_THREADS": "1",
-                    "HUNYUAN_DEVICE": "cpu",
+                    "HUNYUAN_DEVICE": device,
                     "HUNYUAN_RANK": str(index),
                     "HUNYUAN_LEADER": networks[0][1],
                     "HUNYUAN_POD_IP": address,
@@ -345,6 +346,30 @@ def test_two_workers_of_one_pod_end_with_it(base: dict[str, Any], start: Start, 
     pod.process.kill()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert alive == []
+
+
+def test_a_pod_without_its_gpus_does_not_train_on_the_cpu(base: dict[str, Any], start: Start, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without GPUs")
+    [pod] = start(config({**base, "nodes": 1}, tmp_path, **METHODS["full"]), device="cuda")
+    assert pod.end() == Cause.ConfigInvalid.exit_code
+    assert pod.message is not None
+    assert "tiny-0 sees 0 GPUs, not 1" in pod.message.message
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", list(METHODS))
+def test_gpus_train_in_bf16(method: str, base: dict[str, Any], start: Start, tmp_path: Path) -> None:
+    """Over all GPUs of this machine; it shows that NCCL, the fused optimizer and bf16 work together."""
+    if not (count := torch.cuda.device_count()):
+        pytest.skip("needs a GPU")
+    plan = config(
+        {**base, "nodes": 1, "gpus_per_node": count}, tmp_path, training={"precision": "bf16"}, **METHODS[method]
+    )
+    [pod] = start(plan, device="cuda")
+    assert pod.end() == 0, pod.log[-8000:]
+    told = losses(tmp_path)
+    assert told[STEPS] < told[1]
 
 
 def test_ranks_whose_tokens_skip_experts_stay_in_step() -> None:

@@ -4,10 +4,13 @@ import signal
 
 import pytest
 
+from hunyuan_runtime.config import Rank
 from hunyuan_runtime.entry import STOPPED
+from hunyuan_runtime.preflight.wiring import Wiring
 from hunyuan_runtime.processes import Stopped
 from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
-from hunyuan_runtime.train.launch import End, verdict
+from hunyuan_runtime.train.launch import End, verdict, worker_environment
+from tests.unit.train.configs import config
 
 
 def failed(local: int, cause: Cause) -> End:
@@ -69,3 +72,29 @@ def test_who_was_asked_to_end_did_not_fail(ends: list[End]) -> None:
 
 def test_workers_that_are_done_are_done() -> None:
     assert verdict([End(local=0, code=0), End(local=1, code=0)], "car-1", 1) is None
+
+
+RANK = Rank(index=1, leader="car-0.pods", pod_ip="10.0.0.2")
+WIRING = Wiring(pod_ip="10.0.0.2", interface="eth1", address="10.1.0.2")
+
+
+def test_workers_know_where_to_meet_and_by_which_interface() -> None:
+    env = worker_environment(config(), RANK, WIRING, {"PATH": "/bin"})
+    told = {
+        "PATH": "/bin",
+        "MASTER_ADDR": "car-0.pods",
+        "MASTER_PORT": "29500",
+        "WORLD_SIZE": "8",
+        "LOCAL_WORLD_SIZE": "4",
+    }
+    assert told.items() <= env.items()
+    assert env["NCCL_SOCKET_IFNAME"] == "=eth1"
+    assert env["TORCH_NCCL_ASYNC_ERROR_HANDLING"] == "1"
+    assert "DS_ACCELERATOR" not in env
+
+
+def test_without_gpus_each_worker_has_one_thread_unless_the_pod_says_otherwise() -> None:
+    env = worker_environment(config(), RANK, WIRING, {"HUNYUAN_DEVICE": "cpu"})
+    assert (env["DS_ACCELERATOR"], env["OMP_NUM_THREADS"]) == ("cpu", "1")
+    own = worker_environment(config(), RANK, WIRING, {"HUNYUAN_DEVICE": "cpu", "OMP_NUM_THREADS": "4"})
+    assert own["OMP_NUM_THREADS"] == "4"
