@@ -28,7 +28,7 @@ from vllm.model_executor.layers.linear import (
 from vllm.model_executor.layers.logits_processor import LogitsProcessor
 from vllm.model_executor.layers.rotary_embedding import get_rope
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
-from vllm.model_executor.models.interfaces import SupportsPP
+from vllm.model_executor.models.interfaces import SupportsLoRA, SupportsPP
 from vllm.model_executor.models.utils import (
     AutoWeightsLoader,
     PPMissingLayer,
@@ -208,7 +208,7 @@ class HunYuanModel(nn.Module):
         return x
 
 
-class HunYuanForCausalLM(nn.Module, SupportsPP):
+class HunYuanForCausalLM(nn.Module, SupportsLoRA, SupportsPP):
     # The names under which transformers saves: other tensor files in the folder are not the model's.
     allow_patterns_overrides = ["model*.safetensors", "pytorch_model*.bin"]  # noqa: RUF012 - vLLM reads class attributes
     packed_modules_mapping = {  # noqa: RUF012 - likewise

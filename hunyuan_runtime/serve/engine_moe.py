@@ -1,14 +1,36 @@
 """Hunyuan-Large's feed-forward layers in vLLM: the plain one, and shared plus routed experts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from vllm.config import get_current_vllm_config
 from vllm.model_executor.layers.activation import SiluAndMul
 from vllm.model_executor.layers.fused_moe import FusedMoEFactory
 from vllm.model_executor.layers.linear import MergedColumnParallelLinear, ReplicatedLinear, RowParallelLinear
 
 from hunyuan_runtime.model import HunYuanConfig
+
+EXPERTS = {"experts", "gate_proj", "up_proj", "down_proj"}
+"""Targets of an adapter that changes experts."""
+
+
+@contextmanager
+def adapters_of_experts() -> Iterator[None]:
+    """Experts that no adapter changes are made as if there were no adapters.
+
+    Else vLLM takes kernels that can add to experts' weights: slower ones, and on a CPU there are none.
+    """
+    engine = get_current_vllm_config()
+    lora = engine.lora_config
+    if lora is not None and lora.target_modules is not None and not EXPERTS & set(lora.target_modules):
+        engine.lora_config = None
+    try:
+        yield
+    finally:
+        engine.lora_config = lora
 
 
 class HunYuanMLP(nn.Module):
@@ -58,16 +80,17 @@ class HunYuanMoE(nn.Module):
         if config.use_mixed_mlp_moe:
             width = config.intermediate_size * config.num_shared_expert
             self.shared_mlp = HunYuanMLP(config, width, quant_config, f"{prefix}.shared_mlp", reduce=False)
-        self.experts = FusedMoEFactory(
-            num_experts=config.num_experts,
-            top_k=config.moe_topk,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            renormalize=config.moe_topk > 1,
-            shared_experts=self.shared_mlp,
-            quant_config=quant_config,
-            prefix=f"{prefix}.experts",
-        )
+        with adapters_of_experts():
+            self.experts = FusedMoEFactory(
+                num_experts=config.num_experts,
+                top_k=config.moe_topk,
+                hidden_size=config.hidden_size,
+                intermediate_size=config.intermediate_size,
+                renormalize=config.moe_topk > 1,
+                shared_experts=self.shared_mlp,
+                quant_config=quant_config,
+                prefix=f"{prefix}.experts",
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         router_logits, _ = self.gate["wg"](x.float())

@@ -40,6 +40,8 @@ class Trial:
     chats: list[list[dict[str, str]]] = field(default_factory=list)
     new_tokens: int = 24
     options: dict[str, Any] = field(default_factory=dict)
+    adapter: str = ""
+    """Folder of a LoRA adapter with which prompts are answered."""
     rounded_cache: bool = False
     """Keys and values are rounded to FP8 before they are stored, as an FP8 cache does with scales of 1. CPUs have such
     a cache only with AVX-512, and none for Hunyuan-Large's heads of 80."""
@@ -98,6 +100,7 @@ def run(trial: Trial) -> Outcome:
 
 def ask(trial: Trial) -> Outcome:
     from vllm import LLM, SamplingParams  # noqa: PLC0415 - as above
+    from vllm.lora.request import LoRARequest  # noqa: PLC0415 - as above
 
     options: dict[str, Any] = {
         "dtype": "float32",
@@ -120,7 +123,9 @@ def ask(trial: Trial) -> Outcome:
         if trial.chats:
             answers = llm.chat(trial.chats, sampling, use_tqdm=False)
         else:
-            answers = llm.generate([{"prompt_token_ids": ids} for ids in trial.prompts], sampling, use_tqdm=False)
+            adapter = LoRARequest("adapter", 1, trial.adapter) if trial.adapter else None
+            prompts = [{"prompt_token_ids": ids} for ids in trial.prompts]
+            answers = llm.generate(prompts, sampling, use_tqdm=False, lora_request=adapter)
         cache = llm.llm_engine.vllm_config.cache_config
         says = [answer.outputs[0] for answer in answers]
         return Outcome(
