@@ -38,6 +38,12 @@ def models(cluster: testbed.Cluster) -> Path:
     return cluster.models
 
 
+@pytest.fixture(scope="session")
+def trainer(cluster: testbed.Cluster) -> None:
+    """The training image on the nodes."""
+    cluster.provide_train_image()
+
+
 @pytest.fixture(scope="module")
 def ready(cluster: testbed.Cluster, models: object) -> dict[str, Any]:
     """The tiny deployment, ready. Modules share its group: the second finds it running."""
