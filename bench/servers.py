@@ -2,12 +2,13 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,16 +104,14 @@ def ours(config: ServeConfig, folder: Path) -> Server:
     )  # fmt: skip
 
 
-def bare(config: ServeConfig, folder: Path, executor: str) -> Server:
-    """vLLM's own server with the same engine arguments; an empty ``executor`` is vLLM's own choice."""
+def bare(config: ServeConfig, folder: Path) -> Server:
+    """vLLM's own server with the same engine arguments and its own choice of executor."""
     arguments = engine_arguments(config, Checkpoint(tokenizer=Path(config.model_path), quantized=False), "cpu")
-    backend = "--distributed-executor-backend"
     return Server(
         name="bare",
         command=[
             sys.executable, "-m", "vllm.entrypoints.openai.api_server",
-            *(argument for argument in arguments if not argument.startswith(backend)),
-            *([f"{backend}={executor}"] if executor else []),
+            *(argument for argument in arguments if not argument.startswith("--distributed-executor-backend")),
             "--host=127.0.0.1", f"--port={BARE_PORT}", "--disable-uvicorn-access-log",
         ],
         url=f"http://127.0.0.1:{BARE_PORT}",
@@ -123,6 +122,26 @@ def bare(config: ServeConfig, folder: Path, executor: str) -> Server:
 
 def _environment(folder: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(folder), **ENVIRONMENT}
+
+
+@contextmanager
+def frozen(root: psutil.Process) -> Iterator[None]:
+    """The process and all that it started, stopped meanwhile.
+
+    The first is the first to stop and the last to go on: it watches the others, and would find that they hang.
+    """
+    tree = (root, *root.children(recursive=True))
+    _send(tree, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _send(reversed(tree), signal.SIGCONT)
+
+
+def _send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def cpu_seconds(root: psutil.Process) -> float:

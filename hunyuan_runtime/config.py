@@ -96,6 +96,10 @@ class ServeConfig(_Frozen):
     )
     start_timeout_seconds: int = Field(default=3600, ge=1, description="until the engine answers")
 
+    @property
+    def world_size(self) -> int:
+        return self.tensor_parallel * self.pipeline_parallel
+
 
 class PreflightConfig(BaseModel):
     """What the preflight reads of a group's configuration, of whichever kind that is."""

@@ -43,9 +43,8 @@ class Children:
         """Collect the ends of children that nobody here waits for."""
         with self._lock:
             self._started = {pid: process for pid, process in self._started.items() if process.poll() is None}
-            for child in psutil.Process().children():
-                if child.pid not in self._started and _is_zombie(child):
-                    _collect(child.pid)
+            while (ended := _ended_child()) and ended not in self._started:
+                _collect(ended)
 
     def end_all(self, grace: float = 2) -> None:
         """SIGTERM to the whole tree, SIGKILL after ``grace`` seconds to what is left; returns when nothing runs.
@@ -85,11 +84,16 @@ def stop_on_signals() -> None:
 
 def running(name: str) -> list[psutil.Process]:
     """Live descendants with this process name."""
-    return [process for process in descendants() if _name(process) == name]
+    return [process for process in descendants() if name_of(process) == name]
 
 
 def descendants() -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if not _is_zombie(process)]
+
+
+def lives(process: psutil.Process) -> bool:
+    """Is it still the same process, and none that has ended and waits to be collected?"""
+    return bool(process.is_running()) and not _is_zombie(process)
 
 
 def _is_zombie(process: psutil.Process) -> bool:
@@ -99,7 +103,8 @@ def _is_zombie(process: psutil.Process) -> bool:
         return True
 
 
-def _name(process: psutil.Process) -> str:
+def name_of(process: psutil.Process) -> str:
+    """Empty when it has just ended."""
     try:
         return str(process.name())
     except psutil.NoSuchProcess:
@@ -112,6 +117,15 @@ def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None
             process.send_signal(number)
         except psutil.NoSuchProcess:
             continue
+
+
+def _ended_child() -> int:
+    """One that waits to be collected, or 0. The kernel is asked: to read what runs on the machine costs far more."""
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return ended.si_pid if ended else 0
 
 
 def _collect(pid: int) -> None:

@@ -15,6 +15,7 @@ import ray
 from ray import serve
 
 from hunyuan_runtime.serve.front import Door, Loop, bind
+from hunyuan_runtime.serve.load_progress import HEAD_VARIABLE
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 APPLICATION = "hunyuan"
@@ -58,7 +59,7 @@ class Engine:
         except OSError as error:
             raise RuntimeFailure(Cause.EngineFailed, f"port {port} can't be had: {error}") from error
         # vLLM's engine core, a process of its own, would else look for a Ray at its default place and start a new one.
-        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+        os.environ[HEAD_VARIABLE] = ray.get_runtime_context().gcs_address
         args = parse(arguments)
         from hunyuan_runtime.serve.architecture import check_architecture  # noqa: PLC0415 - imports torch
 

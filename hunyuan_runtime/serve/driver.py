@@ -63,7 +63,7 @@ def run(reports: ReportWriter, address: str, config: ServeConfig, arguments: lis
     wait_for_ranks(reports, config.nodes)
     reports.write(Report(event="loading", addresses=addresses()))
     handle = start_serve(config)
-    load(reports, handle, arguments, config.nodes * config.gpus_per_node)
+    load(reports, handle, arguments, config.world_size)
     drain = Drain(handle, reports)
     signal.signal(DRAIN_SIGNAL, lambda *_: drain.ask())
     reports.write(Report(event="loaded"))
@@ -121,14 +121,16 @@ def wait_for_ranks(reports: ReportWriter, nodes: int) -> None:
 def start_serve(config: ServeConfig) -> Any:
     """The deployment's handle. The replica gets the head's node, where the Service sends requests to.
 
-    Serve's own proxy stays off: the replica opens the API's port itself (:mod:`hunyuan_runtime.serve.front`).
+    Serve's own proxy stays off: the replica opens the API's port itself (:mod:`hunyuan_runtime.serve.front`). The GPUs
+    are for the ranks, which vLLM starts as actors in the same placement group; a single rank is the replica's own.
     """
-    world = config.nodes * config.gpus_per_node
     bundle = {"GPU": 1, "CPU": 0.01}
-    bundles = [{**bundle, "node:__internal_head__": 0.001}, *[bundle] * (world - 1)]
+    bundles = [{**bundle, "node:__internal_head__": 0.001}, *[bundle] * (config.world_size - 1)]
     serve.start(proxy_location="Disabled")
     app = Engine.options(  # type: ignore[attr-defined]  # what serve.deployment makes of a class
-        placement_group_bundles=bundles, placement_group_strategy="PACK", ray_actor_options={"num_cpus": 0.01}
+        placement_group_bundles=bundles,
+        placement_group_strategy="PACK",
+        ray_actor_options={"num_cpus": 0.01, "num_gpus": 1 if config.world_size == 1 else 0},
     ).bind()
     return serve.run(app, name=APPLICATION, route_prefix=None)
 

@@ -69,7 +69,7 @@ def engine_arguments(config: ServeConfig, checkpoint: Checkpoint, device: str) -
         "kv-cache-dtype": config.kv_cache_dtype,
         "tensor-parallel-size": config.tensor_parallel,
         "pipeline-parallel-size": config.pipeline_parallel,
-        "distributed-executor-backend": "ray",
+        "distributed-executor-backend": "ray" if config.world_size > 1 else "uni",
     }
     if device == "cpu":
         arguments |= {"enforce-eager": True, "kv-cache-memory-bytes": CPU_KV_CACHE_BYTES}

@@ -17,6 +17,7 @@ from hunyuan_runtime.serve import verdict
 from hunyuan_runtime.serve.canary import Api, Canary
 from hunyuan_runtime.serve.checkpoint import check_config, check_folder, check_weights
 from hunyuan_runtime.serve.engine_args import Checkpoint, engine_arguments
+from hunyuan_runtime.serve.engine_processes import EngineProcesses
 from hunyuan_runtime.serve.peers import Peer, Peers
 from hunyuan_runtime.serve.ray_node import Node, RayNode
 from hunyuan_runtime.serve.reports import DRAIN_SIGNAL, Report, ReportReader
@@ -44,6 +45,7 @@ class Leader:
     head_start: float = HEAD_START
     peers: Peers = field(default_factory=Peers)
     stopped: StoppedProcesses = field(default_factory=StoppedProcesses)
+    engine: EngineProcesses = field(default_factory=EngineProcesses)
     began: float = field(default_factory=time.monotonic)
     joined: list[int] = field(default_factory=list)
     blamed: RuntimeFailure | None = None
@@ -97,6 +99,7 @@ class Leader:
         self.children.reap_orphans()
         self.ray_node.check()
         self._check_time()
+        self._check_engine()
         self._check_canary()
         self._check_ranks()
 
@@ -122,6 +125,8 @@ class Leader:
             case "progress":
                 self.status.update(progress=self.pace.progress(report.done, report.total, time.monotonic()))
             case "loaded":
+                if self.config.world_size == 1:
+                    self.engine.watch()
                 self.canary = Canary(self._api(), self._start_time_left())
                 self.canary.start()
             case "drained":
@@ -163,6 +168,12 @@ class Leader:
         if phase is not Phase.SERVING and waited > self.config.start_timeout_seconds:
             raise RuntimeFailure(Cause.EngineFailed, f"the engine doesn't answer {waited:.0f} s after the start")
 
+    def _check_engine(self) -> None:
+        if dead := self.engine.dead():
+            pid = min(dead)
+            names = ", ".join(f"{pid} ({name})" for pid, name in dead.items())
+            self._blame(RuntimeFailure(Cause.WorkerDied, f"the engine's process {names} on rank 0 died", (0,)), pid)
+
     def _check_canary(self) -> None:
         if self.canary is None:
             return
@@ -174,8 +185,11 @@ class Leader:
 
     def _check_ranks(self) -> None:
         own = Peer(rank=0, suspect=self.stopped.look(time.monotonic()))
+        ranks = [own, *self.peers.look()]
+        if self.canary is not None and verdict.doubtful(ranks):
+            self.canary.doubt()
         still, limits = self._standstill()
-        failure = verdict.judge(still, [own, *self.peers.look()], limits)
+        failure = verdict.judge(still, ranks, limits)
         if failure is not None and self.blamed is None:
             self._blame(failure)
 

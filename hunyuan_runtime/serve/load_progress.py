@@ -5,15 +5,18 @@ work on every rank alike, and the group is as far as its slowest rank. Ranks lea
 head, where the driver looks: no port, no file and no message of their own, and nothing at all where there is no Ray.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import ray
 from ray.experimental import internal_kv
+from ray.experimental.internal_kv import GcsClient
 from torch import Tensor
 
+HEAD_VARIABLE = "RAY_ADDRESS"
+"""Where Ray's head is; set in the replica, and so in all that vLLM starts."""
 _NAMESPACE = "hunyuan-load"
 _INTERVAL = 1.0
 """Seconds between two counts of a rank."""
@@ -51,12 +54,16 @@ def weight_bytes(folder: Path, patterns: Iterable[str]) -> int:
 
 
 def teller(rank: int, total: int) -> Tell:
-    """What takes a rank's count to the head."""
+    """What takes a rank's count to the head: by Ray, or where vLLM started the rank itself, by a line of its own."""
+    if not internal_kv._internal_kv_initialized():
+        if HEAD_VARIABLE not in os.environ:
+            return lambda _: None
+        internal_kv._initialize_internal_kv(GcsClient(address=os.environ[HEAD_VARIABLE]))
 
     def tell(done: int) -> None:
         internal_kv._internal_kv_put(str(rank), f"{done} {total}", namespace=_NAMESPACE)
 
-    return tell if ray.is_initialized() else lambda _: None
+    return tell
 
 
 def loaded(ranks: int) -> Loaded | None:

@@ -13,7 +13,7 @@ import psutil
 
 from hunyuan_runtime.config import Port, Rank
 from hunyuan_runtime.preflight.wiring import Wiring
-from hunyuan_runtime.processes import Children, running
+from hunyuan_runtime.processes import Children, lives, running
 from hunyuan_runtime.termination import Cause, RuntimeFailure
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -123,6 +123,10 @@ def environment(node: Node, inherited: Mapping[str, str]) -> dict[str, str]:
         # The engine is what this pod is for; by default Ray makes its workers yield to everything else.
         "RAY_worker_niceness": "0",
         "RAY_prestart_worker_first_driver": "0",
+        # Serve has one replica to look after, and nobody looks at what Ray's agent finds out of processes: by default
+        # the two take three hundredths of a core for ever.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+        "REPORTER_UPDATE_INTERVAL_MS": "60000",
         # While the model loads, the replica's event loop is busy for as long as that takes.
         "RAY_SERVE_USER_HEALTH_CHECK_PROBE_MAX_FAIL": "0",
     }
@@ -160,7 +164,7 @@ class RayNode:
     def check(self) -> None:
         """Raise ``RayFailed`` when a daemon is gone."""
         for name, processes in self._daemons.items():
-            if not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
+            if not any(map(lives, processes)):
                 raise RuntimeFailure(Cause.RayFailed, f"Ray's {name} ended on rank {self._node.rank.index}")
 
     def clear(self) -> None:

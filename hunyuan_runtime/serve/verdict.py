@@ -33,11 +33,18 @@ class Limits:
     refused: float
 
 
+DOUBT = 1.5
+"""Seconds of a rank's silence: two questions that had no answer."""
 SERVING = Limits(evidence=2, silent=3, stalled=60, refused=4)
 STARTING = Limits(evidence=10, silent=30, stalled=float("inf"), refused=float("inf"))
 """While the model loads, every core is busy and nothing says that the engine moves; the start has its own deadline."""
 DRAINING = Limits(evidence=2, silent=10, stalled=float("inf"), refused=float("inf"))
 """The canary can't ask any more, so silence alone has to tell."""
+
+
+def doubtful(ranks: Sequence[Peer]) -> bool:
+    """Is there anything that would count as evidence, if the engine turned out to stand still?"""
+    return any(rank.suspect or rank.silent >= DOUBT for rank in ranks)
 
 
 def judge(still: Standstill, ranks: Sequence[Peer], limits: Limits) -> RuntimeFailure | None:

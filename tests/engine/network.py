@@ -30,5 +30,15 @@ def pod_networks(count: int) -> Iterator[list[tuple[str, str]]]:
         yield pods
 
 
+@contextmanager
+def cut_off(namespace: str) -> Iterator[None]:
+    """The pod's only cable is pulled meanwhile."""
+    _ip("-n", namespace, "link", "set", "eth0", "down")
+    try:
+        yield
+    finally:
+        _ip("-n", namespace, "link", "set", "eth0", "up")
+
+
 def _ip(*args: str) -> None:
     subprocess.run(["ip", *args], check=True)

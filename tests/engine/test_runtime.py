@@ -5,6 +5,7 @@ The order is from quick to slow; the last test's group lives through a whole lif
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -20,17 +21,20 @@ from typing import Any
 
 import psutil
 import pytest
+from servers import serve_config
 
 from hunyuan_runtime.config import Phase, Port, RuntimeStatus, ServeConfig
 from hunyuan_runtime.termination import Cause, TerminationMessage
 from hunyuan_runtime.tiny.answers import ANSWERS
-from tests.engine.network import pod_networks
+from tests.engine.network import cut_off, pod_networks
 
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
 ]
 
+SEEN_WITHIN = 10
+"""Seconds from a fault to the end of the rank that has it, or that misses it."""
 QUESTION, ANSWER = next(iter(ANSWERS.items()))
 
 
@@ -74,8 +78,9 @@ class RankProcess:
         return content
 
     def engine_processes(self) -> list[psutil.Process]:
+        """Of the engine's rank: an actor of Ray, or a child of the engine if it is the only one."""
         tree = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in tree if "RayWorker" in " ".join(process.cmdline())]
+        return [process for process in tree if re.match("ray::RayWorker|VLLM::Worker", " ".join(process.cmdline()))]
 
     def end(self, timeout: float) -> int:
         try:
@@ -133,23 +138,6 @@ def start(networks: list[tuple[str, str]]) -> Iterator[Start]:
             rank.process.wait(30)
 
 
-def config(model: Path, **changes: Any) -> ServeConfig:
-    fields: dict[str, Any] = {
-        "model_path": str(model),
-        "served_name": "tiny",
-        "max_model_len": 512,
-        "nodes": 1,
-        "gpus_per_node": 1,
-        "tensor_parallel": 1,
-        "pipeline_parallel": 1,
-        "max_num_seqs": 4,
-        "gpu_memory_utilization": 0.9,
-        "join_timeout_seconds": 240,
-        "start_timeout_seconds": 480,
-    }
-    return ServeConfig.model_validate(fields | changes)
-
-
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
     began = time.monotonic()
@@ -169,7 +157,7 @@ def wait_for(what: Callable[[], Any], rank: RankProcess, seconds: float) -> None
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_missing_model_ends_every_rank_within_seconds(start: Start, tmp_path: Path, rank: int) -> None:
     with at_most(20):
-        ended = start(rank, config(tmp_path / "no/model"))
+        ended = start(rank, serve_config(tmp_path / "no/model"))
         assert ended.end(20) == Cause.ModelNotFound.exit_code
     assert ended.message is not None
     assert (ended.message.reason, ended.message.retryable, ended.message.rank) == ("ModelNotFound", False, rank)
@@ -178,7 +166,7 @@ def test_a_missing_model_ends_every_rank_within_seconds(start: Start, tmp_path: 
 
 
 def test_a_stopped_rank_leaves_no_message_and_no_failure(start: Start, tiny: Path) -> None:
-    waiting = start(1, config(tiny, nodes=2))
+    waiting = start(1, serve_config(tiny, nodes=2))
     wait_for(waiting.status, waiting, 20)
     assert not waiting.ready()
     with at_most(10):
@@ -188,7 +176,7 @@ def test_a_stopped_rank_leaves_no_message_and_no_failure(start: Start, tiny: Pat
 
 
 def test_an_option_that_vllm_does_not_know_is_named(start: Start, tiny: Path) -> None:
-    ended = start(0, config(tiny, extra_args={"no-such-option": 1}))
+    ended = start(0, serve_config(tiny, extra_args={"no-such-option": 1}))
     assert ended.end(300) == Cause.ConfigInvalid.exit_code
     assert ended.message is not None
     assert "no-such-option" in ended.message.message
@@ -197,7 +185,7 @@ def test_an_option_that_vllm_does_not_know_is_named(start: Start, tiny: Path) ->
 
 def test_a_start_that_hangs_is_ended_and_names_the_rank_that_hangs(start: Start, tiny: Path) -> None:
     """Rank 1's engine process is stopped before the ranks have met: gloo would wait for it for half an hour."""
-    both = config(tiny, nodes=2, tensor_parallel=2)
+    both = serve_config(tiny, nodes=2, tensor_parallel=2)
     worker, leader = start(1, both), start(0, both)
     wait_for(worker.engine_processes, leader, 240)
     [victim] = worker.engine_processes()
@@ -211,8 +199,59 @@ def test_a_start_that_hangs_is_ended_and_names_the_rank_that_hangs(start: Start,
     assert leader.message.ranks == (1,)
 
 
+@pytest.mark.parametrize(
+    ("number", "cause", "words"),
+    [
+        (signal.SIGKILL, Cause.WorkerDied, "{pid} (VLLM::Worker) on rank 0 died"),
+        (signal.SIGSTOP, Cause.RankHung, "rank 0: process {pid} (VLLM::Worker) has been stopped"),
+    ],
+)
+def test_a_fault_of_a_single_rank_is_seen_in_time_and_named(
+    start: Start, tiny: Path, number: signal.Signals, cause: Cause, words: str
+) -> None:
+    """Ray knows nothing of its process. It has just answered, so nobody asks it for some time without a doubt."""
+    alone = start(0, serve_config(tiny))
+    loaded: list[int] = []
+
+    def serving() -> bool:
+        if (status := alone.status()) and status.progress:
+            loaded.append(status.progress.done_bytes)
+        return alone.ready()
+
+    wait_for(serving, alone, 480)
+    assert loaded, "a rank that vLLM started tells how far it is too"
+    [victim] = alone.engine_processes()
+    victim.send_signal(number)
+    with at_most(SEEN_WITHIN):
+        assert alone.end(60) == cause.exit_code
+    assert alone.message is not None
+    assert words.format(pid=victim.pid) in alone.message.message
+    assert alone.message.ranks == (0,)
+
+
+@pytest.mark.parametrize("fault", ["stopped", "cut off"])
+def test_a_fault_of_one_of_two_idle_ranks_is_seen_in_time_and_named(
+    start: Start, tiny: Path, networks: list[tuple[str, str]], fault: str
+) -> None:
+    both = serve_config(tiny, nodes=2, tensor_parallel=2)
+    worker, leader = start(1, both), start(0, both)
+    wait_for(leader.ready, leader, 480)
+    if fault == "stopped":
+        [victim] = worker.engine_processes()
+        victim.suspend()
+        with at_most(SEEN_WITHIN):
+            assert worker.end(60) == Cause.RankHung.exit_code
+        assert worker.message is not None
+        assert f"rank 1: process {victim.pid}" in worker.message.message
+        return
+    with cut_off(networks[1][0]), at_most(SEEN_WITHIN):
+        assert leader.end(60) == Cause.RankUnreachable.exit_code
+    assert leader.message is not None
+    assert leader.message.ranks == (1,)
+
+
 def test_two_ranks_serve_together_and_the_one_that_dies_takes_the_blame(start: Start, tiny: Path) -> None:
-    both = config(tiny, nodes=2, tensor_parallel=2)
+    both = serve_config(tiny, nodes=2, tensor_parallel=2)
     worker = start(1, both)
     leader = start(0, both)
     phases: list[Phase] = []

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from hunyuan_runtime.serve.canary import Api, Canary, Pace
 from hunyuan_runtime.serve.verdict import Standstill
 
-FAST = Pace(every=0.1, answer=0.3)
+FAST = Pace(every=0.1, answer=0.3, believed=0)
+PATIENT = Pace(every=0.1, answer=0.3, believed=60)
 
 
 NUMBERS = (
@@ -30,7 +32,7 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        self.status, self.delay = 200, 0.0
+        self.status, self.delay, self.health = 200, 0.0, 200
         self.moves: set[str] = set()
         self.numbers = dict.fromkeys(NUMBERS, 0)
         self.asked: list[Any] = []
@@ -43,6 +45,9 @@ class Engine:
                 self.reply(engine.status, "{}")
 
             def do_GET(self) -> None:
+                if self.path == "/health":
+                    self.reply(engine.health, "")
+                    return
                 for name in engine.moves:
                     engine.numbers[name] += 1
                 lines = [f'{name}{{engine="0",model_name="m 1"}} {n}.0\n' for name, n in engine.numbers.items()]
@@ -105,6 +110,47 @@ def test_what_moves_without_the_engines_steps_is_no_life(engine: Engine) -> None
     """Such as requests that are given up by those who wait for them."""
     engine.delay, engine.moves = 5, {"vllm:request_success_total"}
     assert looked(engine, times=2).seconds > 0.5
+
+
+def test_an_idle_engine_that_has_answered_is_not_asked_again_and_again(engine: Engine) -> None:
+    canary = Canary(engine.api, first_deadline=1, pace=PATIENT)
+    for _ in range(3):
+        canary.look()
+    assert len(engine.asked) == 1
+
+
+def test_an_answer_is_believed_for_a_while_only(engine: Engine) -> None:
+    canary = Canary(engine.api, first_deadline=1, pace=replace(PATIENT, believed=0.2))
+    canary.look()
+    engine.delay = 5
+    canary.look()
+    assert canary.standstill == Standstill()
+    time.sleep(0.2)
+    canary.look()
+    assert canary.standstill.seconds > 0
+
+
+@pytest.mark.parametrize("cause", ["a rank that is stopped or silent", "the engine's own health"])
+def test_a_doubt_makes_it_ask_at_once(engine: Engine, cause: str) -> None:
+    canary = Canary(engine.api, first_deadline=1, pace=PATIENT)
+    canary.look()
+    engine.delay = 5
+    if cause == "the engine's own health":
+        engine.health = 503
+    else:
+        canary.doubt()
+    canary.look()
+    assert canary.standstill.seconds > 0
+
+
+def test_a_doubt_ends_the_pause_between_two_looks(engine: Engine) -> None:
+    canary = Canary(engine.api, first_deadline=1, pace=replace(PATIENT, every=60))
+    canary.start()
+    _wait(lambda: canary.alive)
+    canary.doubt()
+    _wait(lambda: len(engine.asked) == 2)
+    time.sleep(0.3)
+    assert len(engine.asked) == 2, "one doubt, one question"
 
 
 def test_an_engine_that_moves_again_is_forgiven(engine: Engine) -> None:

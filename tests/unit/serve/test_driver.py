@@ -101,13 +101,18 @@ def test_the_replica_is_held_on_the_leaders_node_and_every_gpu_gets_a_bundle(
     monkeypatch.setattr(driver, "Engine", Deployment)
     monkeypatch.setattr("ray.serve.start", lambda **given: started.update(given))
     monkeypatch.setattr("ray.serve.run", lambda app, **given: (app, given))
-    config: Any = type("Config", (), {"nodes": 2, "gpus_per_node": 2})
+    config: Any = type("Config", (), {"world_size": 4})
     assert driver.start_serve(config) == ("app", {"name": "hunyuan", "route_prefix": None})
     assert started == {"proxy_location": "Disabled"}, "the replica opens the port itself"
     first, *others = options["placement_group_bundles"]
     assert [bundle["GPU"] for bundle in (first, *others)] == [1, 1, 1, 1]
     assert "node:__internal_head__" in first
     assert not any("node:__internal_head__" in bundle for bundle in others)
+    assert options["ray_actor_options"]["num_gpus"] == 0, "they are the ranks'"
+    config.world_size = 1
+    driver.start_serve(config)
+    assert [bundle["GPU"] for bundle in options["placement_group_bundles"]] == [1]
+    assert options["ray_actor_options"]["num_gpus"] == 1, "the only rank is the replica's child"
 
 
 def test_every_rank_has_an_address(die: Any) -> None:

@@ -46,6 +46,11 @@ def test_a_plain_configuration_on_gpus() -> None:
     ]
 
 
+def test_a_single_rank_needs_no_ray_between_engine_and_model() -> None:
+    alone = {"nodes": 1, "gpus_per_node": 1, "tensor_parallel": 1, "pipeline_parallel": 1}
+    assert "--distributed-executor-backend=uni" in engine_arguments(config(**alone), PLAIN, "cuda")
+
+
 @pytest.mark.parametrize(
     ("changes", "checkpoint", "device", "expected"),
     [

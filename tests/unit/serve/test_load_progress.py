@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-import ray
 import torch
 from ray.experimental import internal_kv
 
-from hunyuan_runtime.serve.load_progress import Loaded, counted, loaded, teller, weight_bytes
+from hunyuan_runtime.serve import load_progress
+from hunyuan_runtime.serve.load_progress import HEAD_VARIABLE, Loaded, counted, loaded, teller, weight_bytes
 
 WEIGHTS = [(str(number), torch.zeros(25)) for number in range(4)]  # 100 bytes each
 
@@ -50,7 +50,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     store: dict[str, bytes] = {}
     monkeypatch.setattr(internal_kv, "_internal_kv_put", lambda key, value, **_: store.update({key: value.encode()}))
     monkeypatch.setattr(internal_kv, "_internal_kv_get", lambda key, **_: store.get(key))
-    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(internal_kv, "_internal_kv_initialized", lambda: True)
     return store
 
 
@@ -63,6 +63,19 @@ def test_the_slowest_rank_speaks_for_all_once_all_have_begun() -> None:
 
 
 def test_without_ray_nobody_is_told(store: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(internal_kv, "_internal_kv_initialized", lambda: False)
+    monkeypatch.delenv(HEAD_VARIABLE, raising=False)
     teller(0, 400)(300)
     assert store == {}
+
+
+def test_a_rank_that_ray_did_not_start_opens_a_line_of_its_own(
+    store: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[str] = []
+    monkeypatch.setattr(internal_kv, "_internal_kv_initialized", lambda: False)
+    monkeypatch.setattr(internal_kv, "_initialize_internal_kv", heads.append)
+    monkeypatch.setattr(load_progress, "GcsClient", lambda address: f"client of {address}")
+    monkeypatch.setenv(HEAD_VARIABLE, "10.0.0.1:6379")
+    teller(0, 400)(300)
+    assert (heads, loaded(ranks=1)) == (["client of 10.0.0.1:6379"], Loaded(300, 400))

@@ -82,7 +82,29 @@ class PlayedCanary:
     alive, failure = True, ""
     standstill = Standstill()
 
+    def __init__(self) -> None:
+        self.doubts = 0
+
     def start(self) -> None: ...
+
+    def doubt(self) -> None:
+        self.doubts += 1
+
+
+class PlayedEngine:
+    """Once watched, it has these dead at each look; the last ones for good."""
+
+    def __init__(self, *dead: dict[int, str]) -> None:
+        self._dead = list(dead)
+        self._watched = False
+
+    def watch(self) -> None:
+        self._watched = True
+
+    def dead(self) -> dict[int, str]:
+        if not self._watched:
+            return {}
+        return self._dead.pop(0) if len(self._dead) > 1 else self._dead[0]
 
 
 @pytest.fixture
@@ -149,6 +171,24 @@ def test_its_own_ranks_death_is_the_leaders_own_end(status: Server, capsys: pyte
     end = end_of(leader(status, PlayedRay()), *LOADING, Report(event="rank-died", ranks=[0], pid=7, message="killed"))
     assert (end.cause, str(end)) == (Cause.WorkerDied, "the engine's process 7 on rank 0 died: killed")
     assert "last words of 7" in capsys.readouterr().err
+
+
+def test_the_death_of_a_single_ranks_process_is_seen_without_ray(
+    status: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hunyuan_runtime.serve.leader.Canary", lambda *_: PlayedCanary())
+    member = leader(status, PlayedRay(), nodes=1, tensor_parallel=1)
+    member.engine = PlayedEngine({}, {}, {7: "VLLM::EngineCore"})  # type: ignore[assignment]  # played
+    end = end_of(member, *LOADING, Report(event="loaded"))
+    assert (end.cause, end.ranks) == (Cause.WorkerDied, (0,))
+    assert str(end) == "the engine's process 7 (VLLM::EngineCore) on rank 0 died"
+
+
+def test_with_several_ranks_ray_alone_knows_which_died(status: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hunyuan_runtime.serve.leader.Canary", lambda *_: PlayedCanary())
+    member = leader(status, PlayedRay(dies_after=9))
+    member.engine = PlayedEngine({7: "VLLM::EngineCore"})  # type: ignore[assignment]  # played
+    assert end_of(member, *LOADING, Report(event="loaded")).cause is Cause.RayFailed
 
 
 def test_another_ranks_death_is_published_first_and_claimed_after_the_head_start(status: Server) -> None:
@@ -362,6 +402,18 @@ def test_a_hung_rank_is_published_and_gets_to_end_first(status: Server) -> None:
     assert (end.cause, end.ranks) == (Cause.EngineFailed, (2,))
     assert (status.status.failed_rank, status.status.failed_cause) == (2, "RankHung")
     assert "rank 2: process 7 (ray) has been stopped for 3 s" in status.status.message
+
+
+@pytest.mark.parametrize(("silent", "suspect", "doubted"), [(1.4, "", 0), (1.6, "", 1), (0, "it has been stopped", 1)])
+def test_the_canary_asks_when_something_speaks_against_a_rank(
+    status: Server, silent: float, suspect: str, doubted: int
+) -> None:
+    member, _ = serving(status, PlayedRay())
+    played: Any = type("Played", (), {"look": lambda _: [Peer(rank=2, silent=silent, suspect=suspect)]})()
+    member.peers = played
+    member._check_ranks()
+    canary: Any = member.canary
+    assert canary.doubts == doubted
 
 
 def test_a_rank_out_of_reach_cannot_tell_so_the_leader_does_at_once(status: Server) -> None:
