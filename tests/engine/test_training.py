@@ -11,9 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +19,18 @@ import psutil
 import pytest
 import torch
 
-from hunyuan_runtime.config import Port
 from hunyuan_runtime.entry import STOPPED
-from hunyuan_runtime.termination import Cause, TerminationMessage
+from hunyuan_runtime.termination import Cause
 from hunyuan_runtime.train.checkpoints import FOLDER, folder_name, is_complete, steps
 from hunyuan_runtime.train_config import (
     DeepSpeedConfig,
     LoraConfig,
-    StageReport,
     TrainConfig,
     TrainingConfig,
     TrainPhase,
-    TrainStatus,
 )
 from tests.engine.network import pod_networks
+from tests.engine.training_pods import PATIENCE, PodProcess, Pods
 
 pytestmark = [
     pytest.mark.engine,
@@ -42,7 +38,6 @@ pytestmark = [
 ]
 
 STEPS = 6
-PATIENCE = 180
 METHODS: dict[str, dict[str, Any]] = {
     # dropout, so that random numbers count; an adapter on the experts too
     "lora": {
@@ -52,44 +47,6 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "full": {"method": "full", "deepspeed": DeepSpeedConfig(zero=3)},
 }
-
-
-@dataclass
-class PodProcess:
-    process: subprocess.Popen[bytes]
-    address: str
-    folder: Path
-
-    @property
-    def message(self) -> TerminationMessage | None:
-        path = self.folder / "termination-log"
-        return TerminationMessage.parse(path.read_text()) if path.exists() else None
-
-    @property
-    def report(self) -> StageReport | None:
-        path = self.folder / "termination-log"
-        return StageReport.parse(path.read_text()) if path.exists() else None
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")
-
-    def status(self) -> TrainStatus | None:
-        try:
-            with urllib.request.urlopen(f"http://{self.address}:{int(Port.STATUS)}/status", timeout=5) as answer:
-                return TrainStatus.model_validate_json(answer.read())
-        except OSError:
-            return None
-
-    def worker(self) -> psutil.Process:
-        [worker] = psutil.Process(self.process.pid).children()
-        return worker
-
-    def end(self, timeout: float = PATIENCE) -> int:
-        try:
-            return self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"didn't end within {timeout} s:\n{self.log[-8000:]}")
 
 
 Start = Callable[..., list[PodProcess]]
@@ -144,41 +101,11 @@ def config(base: dict[str, Any], output: Path, **changes: Any) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def start(networks: list[tuple[str, str]]) -> Iterator[Start]:
-    """Start all pods of a run, or those that are named; what is left of them is ended after the module."""
-    started: list[subprocess.Popen[bytes]] = []
+    """What is left of them is ended after the module."""
     with tempfile.TemporaryDirectory(prefix="hy-train-") as root:
-
-        def start(config: TrainConfig, pods: tuple[int, ...] = (0, 1), device: str = "cpu") -> list[PodProcess]:
-            processes = []
-            for index in pods[: config.nodes]:
-                namespace, address = networks[index]
-                folder = Path(tempfile.mkdtemp(dir=root))
-                (folder / "config.json").write_text(config.model_dump_json())
-                env = {
-                    "PATH": os.environ["PATH"],
-                    "HOME": os.environ.get("HOME", "/"),
-                    "OMP_NUM_THREADS": "1",
-                    "HUNYUAN_DEVICE": device,
-                    "HUNYUAN_RANK": str(index),
-                    "HUNYUAN_LEADER": networks[0][1],
-                    "HUNYUAN_POD_IP": address,
-                    "HUNYUAN_PEERS": ",".join(f"tiny-{rank}.pods" for rank in range(config.nodes)),
-                }
-                options = [f"--config={folder}/config.json", f"--termination-log={folder}/termination-log"]
-                command = [sys.executable, "-m", "hunyuan_runtime.train", "train", *options]
-                with (folder / "log").open("wb") as log:
-                    process = subprocess.Popen(
-                        ["ip", "netns", "exec", namespace, *command], env=env, stdout=log, stderr=subprocess.STDOUT
-                    )
-                started.append(process)
-                processes.append(PodProcess(process, address, folder))
-            return processes
-
-        yield start
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        pods = Pods(networks, Path(root))
+        yield pods.start
+        pods.close()
 
 
 def losses(output: Path) -> dict[int, float]:
@@ -228,7 +155,8 @@ def test_a_killed_worker_ends_all_in_seconds_and_with_a_corrupt_newest_checkpoin
     plan = config(base, tmp_path, **method)
     pods = start(plan)
     until(lambda: is_complete(tmp_path / FOLDER, 4), pods)
-    pods[1].worker().send_signal(signal.SIGKILL)
+    [worker] = pods[1].workers()
+    worker.send_signal(signal.SIGKILL)
     began = time.monotonic()
     codes = [pod.end(30) for pod in pods]
     print(f"both pods ended {time.monotonic() - began:.1f} s after one worker was killed")
@@ -255,7 +183,7 @@ def test_a_stop_saves_what_was_done_and_fewer_ranks_go_on_with_it(
 ) -> None:
     method, expected = undisturbed
     pods = start(config(base, tmp_path, training={"save_steps": 1000}, **method))
-    until(lambda: (status := pods[0].status()) is not None and status.done >= 1, pods)
+    until(pods[0].stepping, pods)
     status = pods[0].status()
     assert status is not None
     assert status.phase in (TrainPhase.TRAINING, TrainPhase.SAVING)
@@ -303,8 +231,8 @@ def test_a_silent_rank_is_given_up_after_the_time_that_is_set(
 ) -> None:
     plan = config({**base, "collective_timeout_seconds": 10}, tmp_path, training={"max_steps": 1000}, **METHODS["full"])
     pods = start(plan)
-    until(lambda: (status := pods[0].status()) is not None and status.done >= 1, pods)
-    worker = pods[1].worker()
+    until(pods[0].stepping, pods)
+    [worker] = pods[1].workers()
     worker.suspend()
     began = time.monotonic()
     code = pods[0].end(60)
@@ -340,8 +268,8 @@ def test_pods_that_stay_away_are_named(base: dict[str, Any], start: Start, tmp_p
 def test_two_workers_of_one_pod_end_with_it(base: dict[str, Any], start: Start, tmp_path: Path) -> None:
     plan = config({**base, "nodes": 1, "gpus_per_node": 2}, tmp_path, training={"max_steps": 1000}, **METHODS["full"])
     [pod] = start(plan)
-    until(lambda: (status := pod.status()) is not None and status.done >= 1, [pod])
-    workers = psutil.Process(pod.process.pid).children()
+    until(pod.stepping, [pod])
+    workers = pod.workers()
     assert len(workers) == 2
     pod.process.kill()
     _, alive = psutil.wait_procs(workers, timeout=10)
