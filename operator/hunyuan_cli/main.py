@@ -15,6 +15,7 @@ from hunyuan_cli.extras import MissingExtra
 from hunyuan_cli.merge import merge
 from hunyuan_cli.plan import plan
 from hunyuan_cli.quantize import quantize
+from hunyuan_cli.status import status
 
 
 def emit(result: dict[str, Any], *, as_json: bool, text: str) -> None:
@@ -82,7 +83,7 @@ def fail(error: Exception) -> Any:
     sys.exit(2)
 
 
-for command in (bench, chat, check_data, merge, plan, quantize):
+for command in (bench, chat, check_data, merge, plan, quantize, status):
     main.add_command(command)
 
 if __name__ == "__main__":
