@@ -8,8 +8,8 @@ With P parameters, T of them trained, and m bytes a parameter of what is merged 
     merged       P · m        the router stays fp32
     fp8          1 byte a quantised weight and 16 for its scales, else as merged
 
-A checkpoint is as large with ZeRO 2 as with ZeRO 3, offloaded or not: ranks write different parts of one state. Frozen
-weights are in none. While one is written ``keep_checkpoints`` others are there.
+A checkpoint's size is an upper bound: ZeRO 2 writes the weight beside its master (16 measured in fp32), ZeRO 3 doesn't (12).
+Offload changes nothing. Frozen weights are in none. While one is written ``keep_checkpoints`` others are there.
 """
 
 import shutil
@@ -48,7 +48,7 @@ class Needs:
     def __str__(self) -> str:
         parts = [f"{self.checkpoints} checkpoints of {gigabytes(self.checkpoint)}"]
         parts += [f"{name} {gigabytes(size)}" for name in ("adapter", "merged", "fp8") if (size := getattr(self, name))]
-        return ", ".join(parts)
+        return ", ".join([*parts, f"{gigabytes(_SPARE)} to spare"])
 
 
 def needs_of(config: TrainConfig, tensors: Mapping[str, Entry]) -> Needs:
