@@ -8,8 +8,8 @@ With P parameters, T of them trained, and m bytes a parameter of what is merged 
     merged       P · m        the router stays fp32
     fp8          1 byte a quantised weight and 16 for its scales, else as merged
 
-A checkpoint's size is an upper bound: ZeRO 2 writes the weight beside its master (16 measured in fp32), ZeRO 3 doesn't (12).
-Offload changes nothing. Frozen weights are in none. While one is written ``keep_checkpoints`` others are there.
+A checkpoint's size is an upper bound: ZeRO 2 writes the weight beside its master (16 measured in fp32), ZeRO 3 doesn't
+(12). Offload changes nothing. Frozen weights are in none. While one is written ``keep_checkpoints`` others are there.
 """
 
 import shutil
