@@ -274,7 +274,8 @@ def test_a_volume_that_is_too_small_is_refused_with_the_numbers(scene: Scene, mo
     cause, message = refusal(scene.config(method="full"))
     assert cause is Cause.SpaceInsufficient
     assert message == (
-        f"the volume of {scene.output} has 70.0 MB free; needed are 74.2 MB: 3 checkpoints of 2.3 MB, merged 0.3 MB"
+        f"the volume of {scene.output} has 70.0 MB free; needed are 74.2 MB: 3 checkpoints of 2.3 MB, merged 0.3 MB, "
+        "67.1 MB to spare"
     )
     (scene.output / "checkpoints").mkdir()
     (scene.output / "checkpoints/state").write_bytes(bytes(10_000_000))
