@@ -112,10 +112,21 @@ def _load(file: Path) -> Any:
     from deepspeed.utils.tensor_fragment import fragment_address  # noqa: PLC0415 - likewise
 
     try:
-        with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]):
+        with torch.serialization.safe_globals(
+            [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address, (_member, "builtins.getattr")]
+        ):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, ValueError, OSError, EOFError, UnpicklingError) as error:
         raise invalid(file, f"can't be read: {error}") from error
+
+
+def _member(kind: object, name: str) -> object:
+    """In place of ``getattr``, by which Python 3.11.0 to 3.11.3 pickle an enum's member: the file may name no more."""
+    from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: PLC0415 - as above
+
+    if kind is not ZeroStageEnum or name not in ZeroStageEnum.__members__:
+        raise UnpicklingError(f"{name} of {kind}")
+    return ZeroStageEnum[name]
 
 
 def _largest(counts: int | list[int]) -> int:

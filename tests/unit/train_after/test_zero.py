@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from deepspeed.runtime.zero.config import ZeroStageEnum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,3 +56,30 @@ def test_a_torn_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeFailure, match=rf"{file.name} can't be read") as refused:
         ZeroCheckpoint(folder, made_of="").get("p0.0")
     assert refused.value.cause is Cause.CheckpointInvalid
+
+
+class ByGetattr:
+    """Pickled as Python 3.11.2 pickles the member of an enum."""
+
+    def __init__(self, kind: type, name: str) -> None:
+        self._kind, self._name = kind, name
+
+    def __reduce__(self) -> tuple[object, tuple[type, str]]:
+        return getattr, (self._kind, self._name)
+
+
+def replace_stage(folder: Path, member: ByGetattr) -> None:
+    for file in folder.glob("*_optim_states.pt"):
+        content = torch.load(file, weights_only=False)
+        content["optimizer_state_dict"]["zero_stage"] = member
+        torch.save(content, file)
+
+
+def test_an_enum_that_an_older_python_wrote_is_understood_and_no_other_attribute(tmp_path: Path) -> None:
+    wanted = parameters([[[4, 4]]])
+    folder = write_zero(tmp_path / "step", wanted, stage=3, ranks=2)
+    replace_stage(folder, ByGetattr(ZeroStageEnum, "weights"))
+    assert torch.equal(ZeroCheckpoint(folder, made_of="").get("p0.0"), wanted[0]["p0.0"])
+    replace_stage(folder, ByGetattr(ZeroStageEnum, "mro"))
+    with pytest.raises(RuntimeFailure, match="can't be read"):
+        ZeroCheckpoint(folder, made_of="").get("p0.0")
