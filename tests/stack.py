@@ -65,7 +65,8 @@ def install_operator(cluster: Cluster, images: Images) -> None:
     cluster.helm(
         "upgrade", "--install", "hunyuan-operator", str(ROOT / "charts/hunyuan-operator"),
         "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m",
-        "--take-ownership",  # of CRDs that were applied by kubectl before
+        # Of CRDs that were applied by kubectl before, maybe of another version.
+        "--take-ownership", "--force-conflicts",
         "--set", f"image.repository={repository},image.tag={tag}",
         "--set", f"runtimeImage={images.serve},trainImage={images.train}",
     )  # fmt: skip
