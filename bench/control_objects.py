@@ -19,7 +19,7 @@ from hunyuan_operator.api.deployment import HunyuanDeployment
 from hunyuan_operator.build.access import token_secret
 from hunyuan_operator.build.deployment import build
 from hunyuan_operator.cluster.client import APPLY, MERGE_PATCH, ApiClient, Call
-from hunyuan_operator.cluster.kinds import BY_NAME, DEPLOYMENT
+from hunyuan_operator.cluster.kinds import BY_TYPE, DEPLOYMENT
 from hunyuan_operator.observe.world import Observed
 from hunyuan_operator.plan.deployment import plan_deployment
 
@@ -29,7 +29,7 @@ from tests import stack
 NAMESPACE = "bench"
 IMAGE = "runtime:test"
 _METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
-_POD = BY_NAME["Pod"]
+_POD = BY_TYPE["v1", "Pod"]
 
 
 @dataclass
@@ -187,6 +187,6 @@ async def _post(client: ApiClient, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _apply(client: ApiClient, manifest: dict[str, Any]) -> None:
-    path = BY_NAME[manifest["kind"]].path(NAMESPACE, manifest["metadata"]["name"])
+    path = BY_TYPE[manifest["apiVersion"], manifest["kind"]].path(NAMESPACE, manifest["metadata"]["name"])
     params = {"fieldManager": "bench", "force": "true"}
     await client.json(Call(method="PATCH", path=path, params=params, body=manifest, content_type=APPLY))

@@ -11,6 +11,7 @@
     │   └── FineTuneNotReady the fine-tune has no result yet: waiting helps
     └── ClusterError         a request to the API server failed
         ├── Conflict         our picture is old, or the name is taken: soon
+        ├── NotServed        the API server doesn't know the kind: its installation helps
         ├── Unavailable      throttled, overloaded, unreachable: with back-off
         └── Refused          quota, permission, admission, validation: slowly, and status says it
 """
@@ -61,6 +62,10 @@ class ClusterError(OperatorError):
 
 class Conflict(ClusterError):
     """Someone else wrote, or holds the name."""
+
+
+class NotServed(ClusterError):
+    """The kind, or its version, is not installed."""
 
 
 class Unavailable(ClusterError):

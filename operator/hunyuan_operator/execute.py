@@ -14,11 +14,14 @@ from hunyuan_operator.build.access import token_secret
 from hunyuan_operator.build.metadata import Object, kind_of, reference
 from hunyuan_operator.build.wanted import Wanted
 from hunyuan_operator.cluster.port import Cluster, Key
-from hunyuan_operator.errors import Conflict, Refused
-from hunyuan_operator.observe.manifest import Manifest, annotation
+from hunyuan_operator.errors import Conflict, NotServed, Refused
+from hunyuan_operator.observe.manifest import Manifest, annotation, controller_uid
 from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.observe.world import Children, ObjectId
 from hunyuan_operator.plan.leaving import HASTE
+
+_LEFT_OVER = {"ConfigMap", "PodDisruptionBudget"}
+"""Kinds of which objects are no longer wanted at some time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class Changes:
     delete: tuple[Manifest, ...] = ()
     create: tuple[Object, ...] = ()
     apply: tuple[Object, ...] = ()
+    gangs: tuple[Object, ...] = ()
+    """Of kinds that aren't watched: whether they are there is asked."""
     workload: tuple[Object, ...] = ()
     token: str = ""
     """Secret that the workload needs, if any."""
@@ -49,6 +54,7 @@ def changes(observed: Children, wanted: Wanted, delete: Iterable[Manifest], moun
         delete=tuple(delete),
         create=new,
         apply=differing,
+        gangs=wanted.gangs,
         workload=wanted.workload,
         token=wanted.token if wanted.workload else "",
         leftovers=_leftovers(observed, shared, mounted) if shared else (),
@@ -73,7 +79,7 @@ async def execute(changes: Changes, owner: Resource, cluster: Cluster, token: Ca
     """
     try:
         for manifest in changes.delete:
-            await cluster.delete(manifest)
+            await _delete(manifest, owner, cluster)
         for kind, name in changes.taken:
             raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} belongs to something else")
         for manifest in changes.create:
@@ -82,6 +88,8 @@ async def execute(changes: Changes, owner: Resource, cluster: Cluster, token: Ca
             await cluster.apply(manifest)
         if changes.token:
             await _ensure_token(owner, changes.token, cluster, token)
+        for manifest in changes.gangs:
+            await _ensure_gang(manifest, owner, cluster)
         for manifest in changes.workload:
             await _create(manifest, cluster)
         for manifest in changes.leftovers:
@@ -100,17 +108,40 @@ async def _create(manifest: Object, cluster: Cluster) -> None:
         raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} exists, and is not this resource's") from conflict
 
 
+async def _delete(manifest: Manifest, owner: Resource, cluster: Cluster) -> None:
+    """Of a gang the name alone is known, not whether it is there."""
+    if manifest["kind"] != names.POD_GROUP_KIND:
+        await cluster.delete(manifest)
+    elif (found := await cluster.find(manifest)) and controller_uid(found) == owner.uid:
+        await cluster.delete(found)
+
+
+async def _ensure_gang(manifest: Object, owner: Resource, cluster: Cluster) -> None:
+    """A pass that was cut off may have made it before."""
+    kind, name = _id(manifest)
+    try:
+        await cluster.create(manifest)
+    except NotServed as unknown:
+        raise Refused(
+            Reason.GANG_UNAVAILABLE, f"spec.scheduling.gang.provider: {unknown} is not installed"
+        ) from unknown
+    except Conflict as conflict:
+        found = await cluster.find(manifest)
+        if found is None or controller_uid(found) != owner.uid:
+            raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} exists, and is not this resource's") from conflict
+
+
 async def _ensure_token(owner: Resource, name: str, cluster: Cluster, token: Callable[[], str]) -> None:
     if not await cluster.has_secret(Key(kind_of(owner), owner.namespace, owner.name), name):
         await cluster.create(token_secret(owner, name, token()))
 
 
 def _leftovers(observed: Children, shared: dict[ObjectId, Object], mounted: Container[str]) -> tuple[Manifest, ...]:
-    """ConfigMaps of configurations that neither a pod mounts nor the next one will."""
+    """Budgets that are no longer wanted, and ConfigMaps that neither a pod mounts nor the next one will."""
     return tuple(
         manifest
         for (kind, name), manifest in observed.objects.items()
-        if kind == "ConfigMap" and name not in mounted and (kind, name) not in shared
+        if kind in _LEFT_OVER and name not in mounted and (kind, name) not in shared
     )
 
 

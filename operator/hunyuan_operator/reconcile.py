@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import Failure, HunyuanDeployment, HunyuanDeploymentStatus
 from hunyuan_operator.build.deployment import build
+from hunyuan_operator.build.gang import group_reference
 from hunyuan_operator.build.pod import CONTAINER
 from hunyuan_operator.cluster.port import Cluster, Key
 from hunyuan_operator.errors import InvalidSpec, Refused
@@ -83,7 +84,14 @@ async def _newest_failure(deployment: HunyuanDeployment, plan: DeploymentPlan, c
 
 
 def _endings(deployment: HunyuanDeployment, plan: DeploymentPlan) -> Iterator[Manifest]:
-    return (ending(deployment, pod, drain=group.drain) for group in plan.groups for pod in group.delete)
+    """A gang goes with its pods: were it deleted later, nothing would tell any more that it was there."""
+    for group in plan.groups:
+        for attempt, provider in {(pod.attempt, pod.gang) for pod in group.delete if pod.gang}:
+            name = names.gang_name(deployment.name, group.memory.index, attempt)
+            if gang := group_reference(provider, name, deployment.namespace):
+                yield gang
+        for pod in group.delete:
+            yield ending(deployment, pod, drain=group.drain)
 
 
 def _must_remember(plan: DeploymentPlan, status: HunyuanDeploymentStatus) -> bool:

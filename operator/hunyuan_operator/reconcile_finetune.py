@@ -11,6 +11,7 @@ from hunyuan_operator.api.finetune import HunyuanFineTune
 from hunyuan_operator.api.finetune_status import HunyuanFineTuneStatus
 from hunyuan_operator.api.status import Failure
 from hunyuan_operator.build.finetune import build_fine_tune
+from hunyuan_operator.build.gang import group_reference
 from hunyuan_operator.build.job import CONTAINER
 from hunyuan_operator.build.metadata import reference
 from hunyuan_operator.cluster.port import Cluster, Key
@@ -114,6 +115,8 @@ async def _newest_failure(fine_tune: HunyuanFineTune, plan: FineTunePlan, cluste
 def _endings(fine_tune: HunyuanFineTune, plan: FineTunePlan) -> Iterator[Manifest]:
     for stage in plan.all:
         for job in stage.delete_jobs:
+            if gang := group_reference(job.gang, job.name, fine_tune.namespace):
+                yield gang
             yield reference("Job", job.name, fine_tune.namespace, job.uid)
         for pod in stage.delete_pods:
             yield ending(fine_tune, pod, drain=stage.drain)

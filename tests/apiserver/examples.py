@@ -68,6 +68,12 @@ ACCEPTED: dict[str, Spec] = {
     "no runtime image": {"runtime": {"image": ""}},
     "node labels": {"scheduling": {"nodeSelector": {"gpu.example/kind": "H20", "empty": ""}}},
     "a priority": {"scheduling": {"priorityClassName": "system-node-critical"}},
+    "a gang of Kueue's": {"scheduling": {"gang": {"provider": "kueue", "queue": "gpus"}}},
+    "a gang of Volcano's default queue": {"scheduling": {"gang": {"provider": "volcano"}}},
+    "a gang of Kubernetes' own": {"scheduling": {"gang": {"provider": "workload"}, "disruption": {"budget": True}}},
+    "a rack of some GPUs": {
+        "scheduling": {"topologyKey": "example.com/rack", "gpuProducts": ["NVIDIA-H20", "NVIDIA-H100-80GB-HBM3"]}
+    },
     "another architecture": shaped(numKeyValueHeads=8),
     "heads of an own width": shaped(numAttentionHeads=3, headDim=80),
     "another network": {
@@ -156,6 +162,37 @@ REFUSED: list[Refusal] = [
         {"scheduling": {"nodeSelector": {"a": "b c"}}},
         "spec.scheduling.nodeSelector",
         "every value must be a label's value: letters, digits, '-', '_' and '.'",
+    ),
+    ({"scheduling": {"gang": {"provider": "slurm"}}}, "spec.scheduling.gang.provider", "Unsupported value"),
+    (
+        {"scheduling": {"gang": {"provider": "kueue"}}},
+        "spec.scheduling.gang.queue",
+        "kueue needs the name of a LocalQueue",
+    ),
+    (
+        {"scheduling": {"gang": {"provider": "coscheduling", "queue": "gpus"}}},
+        "spec.scheduling.gang.queue",
+        "only kueue and volcano have queues: drop it",
+    ),
+    (
+        {"scheduling": {"gang": {"provider": "volcano", "queue": "a b"}}},
+        "spec.scheduling.gang.queue",
+        "must be a label's value: letters, digits, '-', '_' and '.'",
+    ),
+    (
+        {"scheduling": {"topologyKey": "a b"}},
+        "spec.scheduling.topologyKey",
+        "must be a label's name, such as topology.kubernetes.io/zone",
+    ),
+    (
+        {"scheduling": {"topologyKey": "kubernetes.io/hostname"}},
+        "spec.scheduling.topologyKey",
+        "can't be a single node: the pods of an attempt are on different nodes",
+    ),
+    (
+        {"scheduling": {"gpuProducts": ["a b"]}},
+        "spec.scheduling.gpuProducts[0]",
+        "must be a label's value: letters, digits, '-', '_' and '.'",
     ),
     ({"scheduling": {"priorityClassName": "High"}}, "spec.scheduling.priorityClassName", OBJECT_NAME),
 ]

@@ -56,6 +56,7 @@ ACCEPTED = {
     "fractions as quantities": hyd(
         gpus={"memory": "1.5Gi"}, runtime={"cpu": "500m", "memory": "1e9"} | {"sharedMemory": 500000000}
     ),
+    "claimed devices": hyd(gpus={"resourceClaimTemplate": "eight-gpus"}),
     "another device": hyd(gpus={"resourceName": "amd.com/gpu"}),
     "ranks on two nodes": hyd(gpus={"perNode": 8}, parallelism={"tensor": 8, "pipeline": 2}),
     "fewer ranks than GPUs": hyd(gpus={"perNode": 8}, parallelism={"tensor": 3}),
@@ -107,6 +108,12 @@ REFUSED: list[tuple[Resource, str, str]] = [
     (hyd(gpus={"memory": "96 GB"}), "spec.gpus.memory", QUANTITY),
     (hyd(gpus={"memory": 0}), "spec.gpus.memory", QUANTITY),
     (hyd(gpus={"resourceName": "gpu"}), "spec.gpus.resourceName", RESOURCE),
+    (hyd(gpus={"resourceClaimTemplate": "GPUs"}), "spec.gpus.resourceClaimTemplate", OBJECT_NAME),
+    (
+        hyd(gpus={"resourceClaimTemplate": "gpus", "resourceName": "amd.com/gpu"}),
+        "spec.gpus.resourceClaimTemplate",
+        "takes the place of resourceName: drop one of them",
+    ),
     (hyd(gpus={"perNode": 8}, parallelism={"tensor": 12}), "spec.parallelism", LAYOUT),
     (hyd(gpus={"perNode": 4}, parallelism={"tensor": 2, "pipeline": 3}), "spec.parallelism", LAYOUT),
     (hyd(parallelism={"pipeline": 2}), "spec.parallelism.tensor", "Required value"),

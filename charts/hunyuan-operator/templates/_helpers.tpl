@@ -48,6 +48,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
   verbs: [list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch, create, patch, delete]
+# Gangs: whichever of them is installed. Asked for by name; never listed nor watched.
+- apiGroups: [scheduling.volcano.sh, scheduling.x-k8s.io, scheduling.k8s.io]
+  resources: [podgroups]
+  verbs: [get, create, delete]
 # Is the token of a deployment there? Asked by name, for metadata only; never listed, watched or read.
 - apiGroups: [""]
   resources: [secrets]

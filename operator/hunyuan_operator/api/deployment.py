@@ -17,7 +17,7 @@ from hunyuan_operator.api.quantities import parse_quantity
 from hunyuan_operator.api.resource import Resource
 from hunyuan_operator.api.sources import HuggingFaceSource, ImageSource, ModelSource, PvcSource
 from hunyuan_operator.api.status import Condition, Failure
-from hunyuan_operator.api.validation import Quantity, ResourceName, Rule, rules
+from hunyuan_operator.api.validation import ObjectName, Quantity, ResourceName, Rule, rules
 from hunyuan_operator.api.workload import Backoff, Network, Preflight, Rdma, Restart, Runtime, Scheduling
 from hunyuan_runtime.config import Quantization
 
@@ -52,9 +52,23 @@ __all__ = [
 class Gpus(Model):
     """What one node of a group gives."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="self.resourceClaimTemplate == '' || self.resourceName == 'nvidia.com/gpu'",
+                message="takes the place of resourceName: drop one of them",
+                field=".resourceClaimTemplate",
+                reason="FieldValueForbidden",
+            )
+        )
+    )
+
     per_node: int = Field(default=8, ge=1, le=16, description="GPUs (and ranks) in each pod")
     memory: Quantity = Field(default="96Gi", description="Memory of one GPU")
     resource_name: ResourceName = Field(default="nvidia.com/gpu", description="Extended resource that is one GPU")
+    resource_claim_template: ObjectName = Field(
+        default="", description="ResourceClaimTemplate of perNode GPUs (DRA), instead of the extended resource"
+    )
 
     @property
     def memory_bytes(self) -> int:

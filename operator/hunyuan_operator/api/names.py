@@ -32,6 +32,10 @@ REVISION = f"{GROUP}/revision"
 """Label on pods, and on Jobs: hash of all that the pods are built from."""
 NODES = f"{GROUP}/nodes"
 """Annotation on pods: how many pods their attempt has; a later change of the plan can't misread a running one."""
+GANG = f"{GROUP}/gang"
+"""Annotation on pods, and on Jobs: who schedules them as a gang; a later change of the spec can't misread old ones."""
+POD_GROUP_KIND = "PodGroup"
+"""Several APIs have one."""
 CONFIG = f"{GROUP}/config"
 """Annotation on Jobs: the ConfigMap that their pods mount."""
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
@@ -46,6 +50,15 @@ PREFLIGHT = "preflight"
 
 def pod_name(deployment: str, group: int, attempt: int, rank: int) -> str:
     return f"{deployment}-g{group}-{attempt}-{rank}"
+
+
+def gang_name(deployment: str, group: int, attempt: int) -> str:
+    return f"{deployment}-g{group}-{attempt}"
+
+
+def group_name(deployment: str, group: int) -> str:
+    """Of what belongs to a group over all its attempts."""
+    return f"{deployment}-g{group}"
 
 
 def pods_service_name(deployment: str) -> str:
@@ -70,6 +83,10 @@ def job_name(fine_tune: str, stage: str, attempt: int) -> str:
 def ranks_service_name(fine_tune: str) -> str:
     """The headless Service of a fine-tune's pods; a deployment of the same name has another."""
     return f"{fine_tune}-ranks"
+
+
+def fine_tune_budget_name(fine_tune: str) -> str:
+    return f"{fine_tune}-training"
 
 
 def fine_tune_account_name(fine_tune: str) -> str:

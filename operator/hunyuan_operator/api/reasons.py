@@ -86,6 +86,10 @@ class Reason(_Documented):
     QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota of the namespace refuses a pod. Tried again regularly."
     FORBIDDEN = "Forbidden", "The operator lacks a permission. Check its ClusterRole."
     ADMISSION_REFUSED = "AdmissionRefused", "Pod Security or an admission webhook refuses a pod; see the message."
+    GANG_UNAVAILABLE = (
+        "GangUnavailable",
+        "The API server doesn't know the objects of spec.scheduling.gang.provider. Install it, or take another.",
+    )
     POD_INVALID = "PodInvalid", "The API server finds a pod invalid; the message names the field."
     ALL_PODS_SCHEDULED = "AllPodsScheduled", "Every pod has a node."
     UNSCHEDULABLE = "Unschedulable", "The scheduler finds no node for a pod; the message says why. No restart is burnt."

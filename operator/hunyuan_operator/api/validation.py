@@ -178,6 +178,19 @@ InterfaceName = Annotated[
 ]
 """At most 15 characters, as the kernel has it."""
 
+LabelValue = Annotated[
+    str,
+    Field(
+        max_length=63,
+        json_schema_extra=rules(
+            Rule(
+                rule="!format.labelValue().validate(self).hasValue()",
+                message="must be a label's value: letters, digits, '-', '_' and '.'",
+            )
+        ),
+    ),
+]
+
 NodeSelector = Annotated[
     dict[str, Annotated[str, Field(max_length=63)]],
     Field(

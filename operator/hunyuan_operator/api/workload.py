@@ -1,6 +1,6 @@
 """What the pods of every kind of resource have in common: network, restarts, image and compute, scheduling."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +11,7 @@ from hunyuan_operator.api.validation import (
     Duration,
     ImageReference,
     InterfaceName,
+    LabelValue,
     NodeSelector,
     ObjectName,
     Quantity,
@@ -102,8 +103,71 @@ class Runtime(Model):
     shared_memory: Quantity = Field(default="16Gi", description="Size limit of /dev/shm; counts against memory")
 
 
+GpuProduct = Annotated[LabelValue, Field(min_length=1)]
+TopologyKey = Annotated[
+    str,
+    Field(
+        max_length=317,
+        json_schema_extra=rules(
+            Rule(
+                rule="self == '' || !format.qualifiedName().validate(self).hasValue()",
+                message="must be a label's name, such as topology.kubernetes.io/zone",
+            ),
+            Rule(
+                rule="self != 'kubernetes.io/hostname'",
+                message="can't be a single node: the pods of an attempt are on different nodes",
+            ),
+        ),
+    ),
+]
+Provider = Literal["none", "kueue", "volcano", "coscheduling", "workload"]
+
+
+class GangScheduling(Model):
+    """Who sees to it that all pods of an attempt are scheduled, or none."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="self.provider != 'kueue' || self.queue != ''",
+                message="kueue needs the name of a LocalQueue",
+                field=".queue",
+                reason="FieldValueRequired",
+            ),
+            Rule(
+                rule="self.provider in ['kueue', 'volcano'] || self.queue == ''",
+                message="only kueue and volcano have queues: drop it",
+                field=".queue",
+                reason="FieldValueForbidden",
+            ),
+        )
+    )
+
+    provider: Provider = Field(
+        default="none", description="Scheduler that takes them as a gang; workload is Kubernetes' own PodGroup API"
+    )
+    queue: LabelValue = Field(default="", description="Kueue's LocalQueue, or Volcano's Queue")
+
+
+class Disruption(Model):
+    """What evictions may do."""
+
+    budget: bool = Field(
+        default=False,
+        description="Refuse to evict pods of a group that is ready; kubectl drain then waits for someone to move it",
+    )
+
+
 class Scheduling(Model):
-    """Which nodes the pods may use, and who gives way to them."""
+    """Which nodes the pods may use, which go together, and who gives way to them."""
 
     node_selector: NodeSelector = Field(default={}, description="Labels that a node must have")
+    gpu_products: Annotated[list[GpuProduct], Field(max_length=32)] = Field(
+        default=[], description="GPUs that will do, as nodes name them in nvidia.com/gpu.product; any if empty"
+    )
+    topology_key: TopologyKey = Field(
+        default="", description="Label of nodes, such as a rack's, in which all pods of an attempt must be the same"
+    )
+    gang: GangScheduling = Field(default=GangScheduling(), description="All pods of an attempt at once, or none")
+    disruption: Disruption = Field(default=Disruption(), description="What evictions may do")
     priority_class_name: ObjectName = Field(default="", description="PriorityClass of the pods")

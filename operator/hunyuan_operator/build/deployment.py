@@ -1,10 +1,14 @@
 """All objects of one HunyuanDeployment."""
 
+from collections.abc import Iterator
+
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeployment
 from hunyuan_operator.build.access import service_account
 from hunyuan_operator.build.config import serve_config_map
-from hunyuan_operator.build.pod import Mould, Seat, pod
+from hunyuan_operator.build.disruption import disruption_budget
+from hunyuan_operator.build.metadata import Object
+from hunyuan_operator.build.pod import Mould, Seat, gang_of, pod
 from hunyuan_operator.build.services import api_service, ranks_service
 from hunyuan_operator.build.wanted import Wanted
 from hunyuan_operator.plan.deployment import DeploymentPlan
@@ -26,19 +30,30 @@ def build(deployment: HunyuanDeployment, plan: DeploymentPlan, default_image: st
         image=runtime_image(deployment.spec, default_image),
         config_map=config["metadata"]["name"],
     )
-    pods = (
-        pod(mould, Seat(group=memory.index, attempt=memory.attempt, rank=rank, revision=memory.revision))
+    seats = [
+        Seat(group=memory.index, attempt=memory.attempt, rank=rank, revision=memory.revision)
         for group in plan.groups
         for memory in [group.memory]
         for rank in group.create
-    )
+    ]
+    gangs = {(seat.group, seat.attempt): gang_of(mould, seat).group for seat in seats}
     return Wanted(
         shared=(
             service_account(deployment, deployment.name),
             config,
             ranks_service(deployment, names.pods_service_name(deployment.name), _RANK_PORTS),
             api_service(deployment),
+            *_budgets(deployment, plan, plan.topology.nodes),
         ),
-        workload=tuple(pods),
+        workload=tuple(pod(mould, seat) for seat in seats),
+        gangs=tuple(group for group in gangs.values() if group),
         token=names.token_secret_name(deployment.name),
     )
+
+
+def _budgets(deployment: HunyuanDeployment, plan: DeploymentPlan, nodes: int) -> Iterator[Object]:
+    if deployment.spec.scheduling.disruption.budget:
+        for group in plan.wanted:
+            index = group.memory.index
+            name = names.group_name(deployment.name, index)
+            yield disruption_budget(deployment, name, {names.GROUP_INDEX: str(index)}, nodes)

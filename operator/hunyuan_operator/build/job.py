@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hunyuan_operator.api import names
 from hunyuan_operator.api.finetune import GPU, HunyuanFineTune
+from hunyuan_operator.build.gang import Attempt, Gang, gang
 from hunyuan_operator.build.metadata import Object, metadata, selector
 from hunyuan_operator.build.parts import (
     RANK_TOKEN_MOUNT,
@@ -15,12 +16,14 @@ from hunyuan_operator.build.parts import (
     devices,
     init_containers,
     of_gpu_nodes,
+    on_products,
     placement,
     rank_env,
     rank_token_volume,
     resources,
     scratch_mounts,
     scratch_volumes,
+    together,
 )
 from hunyuan_operator.build.preflight import is_checked
 from hunyuan_operator.build.restricted import confinement, pod_confinement
@@ -70,23 +73,40 @@ def job(mould: Mould, seat: Seat) -> Object:
         names.ATTEMPT: str(seat.attempt),
         names.REVISION: seat.revision,
     }
-    nodes = {names.NODES: str(seat.nodes)}
+    ganged = gang_of(mould, seat)
+    annotations = {names.NODES: str(seat.nodes)}
+    if ganged.group:
+        annotations[names.GANG] = mould.fine_tune.spec.scheduling.gang.provider
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**owner, "labels": labels, "annotations": {**nodes, names.CONFIG: mould.config_map}},
+        "metadata": {
+            **owner,
+            "labels": labels | ganged.job_labels,
+            "annotations": {**annotations, names.CONFIG: mould.config_map},
+        },
         "spec": {
             "completionMode": "Indexed",
             "completions": seat.nodes,
             "parallelism": seat.nodes,
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "template": {"metadata": {"labels": labels, "annotations": nodes}, "spec": _pod(mould, seat)},
+            "template": {
+                "metadata": {"labels": labels | ganged.labels, "annotations": annotations | ganged.annotations},
+                "spec": _pod(mould, seat, ganged),
+            },
         },
     }
 
 
-def _pod(mould: Mould, seat: Seat) -> Object:
+def gang_of(mould: Mould, seat: Seat) -> Gang:
+    fine_tune = mould.fine_tune
+    name = names.job_name(fine_tune.name, seat.stage, seat.attempt)
+    scheduling = fine_tune.spec.scheduling
+    return gang(Attempt(owner=fine_tune, name=name, nodes=seat.nodes, scheduling=scheduling, by_job=True))
+
+
+def _pod(mould: Mould, seat: Seat, ganged: Gang) -> Object:
     fine_tune = mould.fine_tune
     volumes = stage_volumes(fine_tune.spec, mould.config_map)
     checked = mould.is_checked(seat)
@@ -101,13 +121,23 @@ def _pod(mould: Mould, seat: Seat) -> Object:
         "volumes": [*volumes.volumes, *token, *scratch_volumes(fine_tune.spec.runtime)],
         "tolerations": [*_lost_nodes(), *([of_gpu_nodes(GPU)] if seat.stage in _ON_GPUS else [])],
         **placement(fine_tune.spec.scheduling),
+        **ganged.pod_spec,
     }
     if inits := init_containers(fine_tune.spec.model, fine_tune.spec.network, seat.nodes, container):
         spec["initContainers"] = inits
-    if seat.nodes > 1:
-        members = {names.STAGE: seat.stage.value, names.ATTEMPT: str(seat.attempt)}
-        spec["affinity"] = apart(selector(fine_tune) | members)
+    if affinity := _affinity(mould, seat, packed=ganged.packs):
+        spec["affinity"] = affinity
     return spec
+
+
+def _affinity(mould: Mould, seat: Seat, *, packed: bool) -> Object:
+    scheduling = mould.fine_tune.spec.scheduling
+    result = on_products(scheduling) if seat.stage in _ON_GPUS else {}
+    if seat.nodes > 1:
+        seats = {names.STAGE: seat.stage.value, names.ATTEMPT: str(seat.attempt)}
+        members = selector(mould.fine_tune) | seats
+        result |= together("" if packed else scheduling.topology_key, members) | apart(members)
+    return result
 
 
 def _container(mould: Mould, seat: Seat, mounts: list[Object]) -> Object:

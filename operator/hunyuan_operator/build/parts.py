@@ -9,6 +9,10 @@ from hunyuan_runtime.config import CONFIG_PATH, MODEL_ROOT, RAY_TOKEN_PATH
 
 CONFIG_MOUNT: Object = {"name": "config", "mountPath": str(CONFIG_PATH.parent), "readOnly": True}
 MODEL_MOUNT: Object = {"name": "model", "mountPath": str(MODEL_ROOT), "readOnly": True}
+GPU_PRODUCT = "nvidia.com/gpu.product"
+"""Label of NVIDIA's GPU feature discovery."""
+CLAIM = "gpus"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 RANK_TOKEN_MOUNT: Object = {"name": "ray-token", "mountPath": str(RAY_TOKEN_PATH.parent), "readOnly": True}
 
 
@@ -31,7 +35,11 @@ def resources(runtime: Runtime, devices: dict[str, str]) -> Object:
 
 
 def devices(gpu: str, count: int, rdma: Rdma | None) -> dict[str, str]:
-    return {gpu: str(count)} | ({rdma.resource: str(rdma.count)} if rdma else {})
+    return {gpu: str(count)} | rdma_devices(rdma)
+
+
+def rdma_devices(rdma: Rdma | None) -> dict[str, str]:
+    return {rdma.resource: str(rdma.count)} if rdma else {}
 
 
 def init_containers(model: BaseModelSource, network: Network, nodes: int, runtime: Object) -> list[Object]:
@@ -49,10 +57,31 @@ def placement(scheduling: Scheduling) -> Object:
     return spec
 
 
+def on_products(scheduling: Scheduling) -> Object:
+    """Affinity to nodes with the GPUs that will do."""
+    if not scheduling.gpu_products:
+        return {}
+    expression = {"key": GPU_PRODUCT, "operator": "In", "values": list(scheduling.gpu_products)}
+    return {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}}
+
+
+def together(topology_key: str, members: dict[str, str]) -> Object:
+    """All pods of an attempt in one domain of the topology: the one of the first that gets a node."""
+    return {"podAffinity": {_REQUIRED: [_term(topology_key, members)]}} if topology_key else {}
+
+
 def apart(members: dict[str, str]) -> Object:
     """One pod of an attempt a node. Pods of the attempt before may still be there while they go, and don't count."""
-    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": members}}
-    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    return {"podAntiAffinity": {_REQUIRED: [_term("kubernetes.io/hostname", members)]}}
+
+
+def _term(topology_key: str, members: dict[str, str]) -> Object:
+    return {"topologyKey": topology_key, "labelSelector": {"matchLabels": members}}
+
+
+def claimed(template: str) -> Object:
+    """Fields of a pod whose devices come by Dynamic Resource Allocation."""
+    return {"resourceClaims": [{"name": CLAIM, "resourceClaimTemplateName": template}]}
 
 
 def of_gpu_nodes(gpu: str) -> Object:

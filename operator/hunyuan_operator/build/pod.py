@@ -5,22 +5,28 @@ from dataclasses import dataclass
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import HunyuanDeployment, HunyuanDeploymentSpec
 from hunyuan_operator.build.fetch import token_volumes
+from hunyuan_operator.build.gang import Attempt, Gang, gang
 from hunyuan_operator.build.metadata import Object, metadata, selector
 from hunyuan_operator.build.parts import (
+    CLAIM,
     CONFIG_MOUNT,
     MODEL_MOUNT,
     RANK_TOKEN_MOUNT,
     apart,
+    claimed,
     devices,
     image_volume,
     init_containers,
     of_gpu_nodes,
+    on_products,
     placement,
     rank_env,
     rank_token_volume,
+    rdma_devices,
     resources,
     scratch_mounts,
     scratch_volumes,
+    together,
 )
 from hunyuan_operator.build.restricted import confinement, pod_confinement
 from hunyuan_operator.plan.topology import Topology
@@ -57,6 +63,7 @@ class Mould:
 
 def pod(mould: Mould, seat: Seat) -> Object:
     deployment = mould.deployment
+    scheduling, ganged = deployment.spec.scheduling, gang_of(mould, seat)
     name = names.pod_name(deployment.name, seat.group, seat.attempt, seat.rank)
     container = _container(mould, seat)
     spec: Object = {
@@ -68,17 +75,41 @@ def pod(mould: Mould, seat: Seat) -> Object:
         "containers": [container],
         "volumes": _volumes(mould),
         "tolerations": [of_gpu_nodes(deployment.spec.gpus.resource_name)],
-        **placement(deployment.spec.scheduling),
+        **placement(scheduling),
+        **ganged.pod_spec,
     }
+    if template := deployment.spec.gpus.resource_claim_template:
+        spec |= claimed(template)
     if inits := init_containers(deployment.spec.model, deployment.spec.network, mould.topology.nodes, container):
         spec["initContainers"] = inits
+    if affinity := _affinity(mould, seat, packed=ganged.packs):
+        spec["affinity"] = affinity
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(mould, seat, name, ganged), "spec": spec}
+
+
+def gang_of(mould: Mould, seat: Seat) -> Gang:
+    deployment = mould.deployment
+    return gang(
+        Attempt(
+            owner=deployment,
+            name=names.gang_name(deployment.name, seat.group, seat.attempt),
+            nodes=mould.topology.nodes,
+            scheduling=deployment.spec.scheduling,
+        )
+    )
+
+
+def _affinity(mould: Mould, seat: Seat, *, packed: bool) -> Object:
+    scheduling = mould.deployment.spec.scheduling
+    result = on_products(scheduling)
     if mould.topology.nodes > 1:
-        members = {names.GROUP_INDEX: str(seat.group), names.ATTEMPT: str(seat.attempt)}
-        spec["affinity"] = apart(selector(deployment) | members)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(mould, seat, name), "spec": spec}
+        seats = {names.GROUP_INDEX: str(seat.group), names.ATTEMPT: str(seat.attempt)}
+        members = selector(mould.deployment) | seats
+        result |= together("" if packed else scheduling.topology_key, members) | apart(members)
+    return result
 
 
-def _metadata(mould: Mould, seat: Seat, name: str) -> Object:
+def _metadata(mould: Mould, seat: Seat, name: str, ganged: Gang) -> Object:
     common = metadata(mould.deployment, name)
     own = {
         "app.kubernetes.io/component": seat.role,
@@ -88,7 +119,10 @@ def _metadata(mould: Mould, seat: Seat, name: str) -> Object:
         names.ROLE: seat.role,
         names.REVISION: seat.revision,
     }
-    return {**common, "labels": {**common["labels"], **own}, "annotations": {names.NODES: str(mould.topology.nodes)}}
+    annotations = {names.NODES: str(mould.topology.nodes), **ganged.annotations}
+    if ganged.group:
+        annotations[names.GANG] = mould.deployment.spec.scheduling.gang.provider
+    return {**common, "labels": {**common["labels"], **own, **ganged.labels}, "annotations": annotations}
 
 
 def _container(mould: Mould, seat: Seat) -> Object:
@@ -101,7 +135,7 @@ def _container(mould: Mould, seat: Seat) -> Object:
         "env": rank_env({"value": str(seat.rank)}, _host_names(mould, seat)),
         "ports": _ports(),
         **_probes(),
-        "resources": resources(runtime, _devices(mould)),
+        "resources": _resources(mould),
         **confinement(),
         "volumeMounts": [
             CONFIG_MOUNT,
@@ -121,9 +155,12 @@ def _host_names(mould: Mould, seat: Seat) -> list[str]:
     return [f"{pod}.{service}" for pod in pods]
 
 
-def _devices(mould: Mould) -> dict[str, str]:
+def _resources(mould: Mould) -> Object:
+    """GPUs are counted, or claimed."""
     spec = mould.deployment.spec
-    return devices(spec.gpus.resource_name, mould.topology.gpus_per_node, spec.network.rdma)
+    if spec.gpus.resource_claim_template:
+        return {**resources(spec.runtime, rdma_devices(spec.network.rdma)), "claims": [{"name": CLAIM}]}
+    return resources(spec.runtime, devices(spec.gpus.resource_name, mould.topology.gpus_per_node, spec.network.rdma))
 
 
 def _ports() -> list[Object]:

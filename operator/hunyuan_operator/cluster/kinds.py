@@ -38,11 +38,21 @@ CHILDREN = tuple(
         ("Service", ""),
         ("ConfigMap", ""),
         ("ServiceAccount", ""),
+        ("PodDisruptionBudget", "policy"),
     )
 )
 WATCHED = (DEPLOYMENT, FINE_TUNE, *CHILDREN)
 SECRET = Kind(name="Secret", plural="secrets")
 EVENT = Kind(name="Event", plural="events", group="events.k8s.io")
 LEASE = Kind(name="Lease", plural="leases", group="coordination.k8s.io")
+POD_GROUPS = tuple(
+    Kind(name=names.POD_GROUP_KIND, plural="podgroups", group=group, version=version)
+    for group, version in (
+        ("scheduling.volcano.sh", "v1beta1"),
+        ("scheduling.x-k8s.io", "v1alpha1"),
+        ("scheduling.k8s.io", "v1beta1"),
+    )
+)
+"""Never watched: they need not be installed."""
 
-BY_NAME = {kind.name: kind for kind in (*WATCHED, SECRET)}
+BY_TYPE = {(kind.api_version, kind.name): kind for kind in (*WATCHED, SECRET, *POD_GROUPS)}

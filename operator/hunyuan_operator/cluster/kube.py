@@ -17,9 +17,9 @@ from hunyuan_operator.cluster.answers import NotFound
 from hunyuan_operator.cluster.cache import Cache
 from hunyuan_operator.cluster.client import APPLY, JSON, METADATA_ONLY, ApiClient, Call
 from hunyuan_operator.cluster.events import Recorder
-from hunyuan_operator.cluster.kinds import BY_NAME, SECRET, WATCHED, Kind
+from hunyuan_operator.cluster.kinds import BY_TYPE, SECRET, WATCHED, Kind
 from hunyuan_operator.cluster.port import Event, Key
-from hunyuan_operator.errors import ClusterError, Conflict
+from hunyuan_operator.errors import ClusterError, Conflict, NotServed
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_runtime.config import Port, RuntimeStatus
 from hunyuan_runtime.train_config import TrainStatus
@@ -29,7 +29,7 @@ _Status = TypeVar("_Status", bound=BaseModel)
 _LOG_BYTES = 65536
 _STATUS_BYTES = 65536
 _STATUS_CONNECTIONS = 64
-_CACHED = {kind.name for kind in WATCHED}
+_CACHED = {(kind.api_version, kind.name) for kind in WATCHED}
 _APPLY_PARAMS = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
 _CREATE_PARAMS = {"fieldManager": names.FIELD_MANAGER}
 
@@ -95,7 +95,18 @@ class KubeCluster:
         await self._write("PATCH", manifest, name=manifest["metadata"]["name"])
 
     async def create(self, manifest: Manifest) -> None:
-        await self._write("POST", manifest)
+        try:
+            await self._write("POST", manifest)
+        except NotFound as error:
+            if error.served:
+                raise
+            raise NotServed(f"{manifest['kind']} of {manifest['apiVersion']}") from error
+
+    async def find(self, manifest: Manifest) -> Manifest | None:
+        try:
+            return await self._client.json(Call(method="GET", path=_path(manifest, manifest["metadata"]["name"])))
+        except NotFound:
+            return None
 
     async def _write(self, method: str, manifest: Manifest, name: str = "", subresource: str = "") -> None:
         path = _path(manifest, name, subresource)
@@ -108,7 +119,7 @@ class KubeCluster:
             content_type=APPLY if patch else JSON,
         )
         answer = await self._client.json(call)
-        if answer["kind"] in _CACHED:
+        if _type(answer) in _CACHED:
             self.cache.put(answer)
 
     async def delete(self, manifest: Manifest) -> None:
@@ -128,7 +139,8 @@ class KubeCluster:
             self.cache.discard(metadata["uid"])
             return
         if "deletionTimestamp" in answer.get("metadata", {}):
-            self.cache.put(answer)
+            if _type(answer) in _CACHED:
+                self.cache.put(answer)
         else:
             self.cache.discard(metadata["uid"])
 
@@ -184,4 +196,8 @@ def runtime_session() -> aiohttp.ClientSession:
 
 
 def _path(manifest: Manifest, name: str = "", subresource: str = "") -> str:
-    return BY_NAME[manifest["kind"]].path(manifest["metadata"]["namespace"], name, subresource)
+    return BY_TYPE[_type(manifest)].path(manifest["metadata"]["namespace"], name, subresource)
+
+
+def _type(manifest: Manifest) -> tuple[str, str]:
+    return manifest["apiVersion"], manifest["kind"]

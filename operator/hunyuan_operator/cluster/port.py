@@ -39,7 +39,7 @@ class Cluster(Protocol):
         """The resource as last seen by the watch; None when it is gone."""
 
     def children(self, key: Key) -> list[Manifest]:
-        """Pods, Jobs, Services, ConfigMaps, ServiceAccounts that bear the resource's label, each with its ``kind``."""
+        """What bears the resource's label, of all kinds that are watched, each with its ``kind``."""
 
     async def has_secret(self, key: Key, name: str) -> bool:
         """Asks the API server: Secrets are never listed nor watched."""
@@ -50,8 +50,11 @@ class Cluster(Protocol):
     async def create(self, manifest: Manifest) -> None:
         """For pods, Secrets, and all else at first: apply would take over another owner's object of that name.
 
-        Raises Conflict when the name is taken.
+        Raises Conflict when the name is taken, NotServed when the kind is not installed.
         """
+
+    async def find(self, manifest: Manifest) -> Manifest | None:
+        """Asks the API server for the object of that name, of a kind that isn't watched; None also without the kind."""
 
     async def delete(self, manifest: Manifest) -> None:
         """Delete exactly this object: ``apiVersion``, ``kind`` and metadata's namespace, name and UID name it.

@@ -22,6 +22,7 @@ class Job:
     nodes: int
     revision: str
     config: str = ""
+    gang: str = ""
     complete: bool = False
     failed: bool = False
     terminating: bool = False
@@ -126,6 +127,7 @@ def _job(manifest: Manifest) -> Job:
         nodes=int(annotation(manifest, names.NODES) or 1),
         revision=label(manifest, names.REVISION),
         config=annotation(manifest, names.CONFIG),
+        gang=annotation(manifest, names.GANG),
         complete=is_true(manifest, "Complete"),
         failed=is_true(manifest, "Failed"),
         terminating="deletionTimestamp" in metadata,

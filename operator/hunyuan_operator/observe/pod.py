@@ -59,6 +59,8 @@ class Pod:
     revision: str
     group: int = 0
     config: str = ""
+    gang: str = ""
+    """Who schedules its attempt as a gang, if that takes an object."""
     node: str = ""
     ip: str = ""
     stage: Stage = Stage.UNSCHEDULED
@@ -104,6 +106,7 @@ def _pod(manifest: Manifest, rank: int, group: int = 0) -> Pod:
         attempt=int(label(manifest, names.ATTEMPT)),
         rank=rank,
         nodes=int(annotation(manifest, names.NODES)),
+        gang=annotation(manifest, names.GANG),
         revision=label(manifest, names.REVISION),
         config=_config(spec),
         node=spec.get("nodeName", ""),

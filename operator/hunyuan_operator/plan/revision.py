@@ -10,11 +10,13 @@ field that only other stages read leaves it alone.
 
 import hashlib
 import json
+from typing import TypeVar
 
 from pydantic import JsonValue
 
 from hunyuan_operator.api.deployment import HunyuanDeploymentSpec
 from hunyuan_operator.api.finetune import HunyuanFineTuneSpec
+from hunyuan_operator.api.workload import Disruption
 from hunyuan_runtime.train_config import Stage
 
 _NOT_OF_PODS = {"groups", "restart", "suspend"}
@@ -35,13 +37,22 @@ def runtime_image(spec: HunyuanDeploymentSpec | HunyuanFineTuneSpec, default: st
 
 def revision_of(spec: HunyuanDeploymentSpec, default_image: str, digest: str = "") -> str:
     """``digest`` is of a model whose folder alone doesn't tell which one it is."""
-    pods = spec.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OF_PODS)
+    pods = _lasting(spec).model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OF_PODS)
     return _hash([pods, runtime_image(spec, default_image), *([digest] if digest else [])])
 
 
 def stage_revision(spec: HunyuanFineTuneSpec, stage: Stage) -> str:
     unread = {field for field, readers in _READ_BY.items() if stage not in readers}
-    return _hash(spec.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OF_STAGES | unread))
+    return _hash(_lasting(spec).model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OF_STAGES | unread))
+
+
+_Spec = TypeVar("_Spec", HunyuanDeploymentSpec, HunyuanFineTuneSpec)
+
+
+def _lasting(spec: _Spec) -> _Spec:
+    """Without what may change while pods run on."""
+    scheduling = spec.scheduling.model_copy(update={"disruption": Disruption()})
+    return spec.model_copy(update={"scheduling": scheduling})
 
 
 def _hash(content: JsonValue) -> str:

@@ -14,7 +14,7 @@ from hunyuan_operator.plan.deployment import DeploymentPlan
 from hunyuan_operator.plan.restarts import earliest_start, limit_reached
 from hunyuan_operator.status.verdict import Problem
 
-_BEYOND_RETRY = {Reason.FORBIDDEN, Reason.ADMISSION_REFUSED, Reason.POD_INVALID}
+_BEYOND_RETRY = {Reason.FORBIDDEN, Reason.ADMISSION_REFUSED, Reason.POD_INVALID, Reason.GANG_UNAVAILABLE}
 """Refusals that only someone's help ends. A quota frees up and a name is given back without it."""
 
 

@@ -15,7 +15,7 @@ from hunyuan_operator.api import names
 from hunyuan_operator.api.times import format_time
 from hunyuan_operator.cluster.cache import key_of, slim
 from hunyuan_operator.cluster.port import Event, Key
-from hunyuan_operator.errors import Conflict
+from hunyuan_operator.errors import Conflict, NotServed
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.report import Result
 from hunyuan_operator.settings import Settings
@@ -57,6 +57,8 @@ class FakeApi:
     writes: list[str] = field(default_factory=list)
     refuse: Callable[[str, Manifest], Exception | None] = lambda verb, manifest: None
     """Asked before each write, as ``(verb, manifest)``."""
+    not_served: set[str] = field(default_factory=set)
+    """Versions of APIs that are not installed."""
     crash_at: int = 0
     crash_after_effect: bool = False
     _uids: int = 0
@@ -69,7 +71,7 @@ class FakeApi:
 
     def children(self, key: Key) -> list[Manifest]:
         labelled = (o for o in self.objects.values() if key_of(o) == key)
-        return [slim(copy.deepcopy(o)) for o in labelled if o["kind"] != "Secret"]
+        return [slim(copy.deepcopy(o)) for o in labelled if o["kind"] not in ("Secret", names.POD_GROUP_KIND)]
 
     async def has_secret(self, key: Key, name: str) -> bool:
         return ("Secret", name) in self.objects
@@ -78,10 +80,15 @@ class FakeApi:
         self._write("apply", manifest, lambda: self._put(manifest))
 
     async def create(self, manifest: Manifest) -> None:
+        if manifest["apiVersion"] in self.not_served:
+            raise NotServed(f"{manifest['kind']} of {manifest['apiVersion']}")
         name = (manifest["kind"], manifest["metadata"]["name"])
         if name in self.objects:
             raise Conflict(f"{name} already exists")
         self._write("create", manifest, lambda: self._put(manifest))
+
+    async def find(self, manifest: Manifest) -> Manifest | None:
+        return copy.deepcopy(self.objects.get((manifest["kind"], manifest["metadata"]["name"])))
 
     async def delete(self, manifest: Manifest) -> None:
         name = (manifest["kind"], manifest["metadata"]["name"])

@@ -72,4 +72,4 @@ def test_kopf_writes_nothing_and_watches_only_the_operators_objects() -> None:
     assert not settings.posting.enabled
     assert settings.scanning.disabled
     assert set(settings.watching.label_selectors.values()) == {"app.kubernetes.io/managed-by=hunyuan-operator"}
-    assert len(settings.watching.label_selectors) == 5
+    assert len(settings.watching.label_selectors) == 6

@@ -12,13 +12,15 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from hunyuan_operator.api import names
 from hunyuan_operator.api.reasons import EventReason, Reason
+from hunyuan_operator.cluster.answers import NotFound
 from hunyuan_operator.cluster.client import ApiClient, Credentials
 from hunyuan_operator.cluster.events import Recorder, cut
 from hunyuan_operator.cluster.kube import KubeCluster, runtime_session
 from hunyuan_operator.cluster.lease import Lease
 from hunyuan_operator.cluster.port import Event, Key
-from hunyuan_operator.errors import Conflict, Refused, Unavailable
+from hunyuan_operator.errors import Conflict, NotServed, Refused, Unavailable
 
 TINY = Key("HunyuanDeployment", "demo", "tiny")
 
@@ -182,7 +184,9 @@ async def test_a_jobs_pods_go_with_it() -> None:
 async def test_delete_means_this_very_object(answer: tuple[int, Any], left: list[str]) -> None:
     async with bench(answer) as b:
         b.cluster.cache.put(manifest("Pod", "p"))
-        await b.cluster.delete({"kind": "Pod", "metadata": {"namespace": "demo", "name": "p", "uid": "uid-p"}})
+        await b.cluster.delete(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "demo", "name": "p", "uid": "uid-p"}}
+        )
         assert children(b.cluster) == left
     assert b.server.seen[0].body["preconditions"] == {"uid": "uid-p"}
 
@@ -190,7 +194,7 @@ async def test_delete_means_this_very_object(answer: tuple[int, Any], left: list
 async def test_a_delete_can_shorten_the_grace() -> None:
     async with bench((404, {"message": "not found"})) as b:
         metadata = {"namespace": "demo", "name": "p", "uid": "uid-p", "deletionGracePeriodSeconds": 30}
-        await b.cluster.delete({"kind": "Pod", "metadata": metadata})
+        await b.cluster.delete({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
     assert b.server.seen[0].body["gracePeriodSeconds"] == 30
 
 
@@ -291,7 +295,7 @@ async def test_a_sync_reads_every_page_and_drops_what_is_gone() -> None:
         "/api/v1/pods",
     ]
     selectors = [seen.query["labelSelector"] for seen in b.server.seen]
-    assert selectors == ["", "", *["app.kubernetes.io/managed-by=hunyuan-operator"] * 6]
+    assert selectors == ["", "", *["app.kubernetes.io/managed-by=hunyuan-operator"] * 7]
 
 
 async def test_a_sync_that_finds_a_fine_tune_changed_names_the_deployments_of_it() -> None:
@@ -373,3 +377,32 @@ async def test_the_lease_is_created_then_replaced_at_its_version() -> None:
     assert "resourceVersion" not in created.body["metadata"]
     assert (replaced.method, replaced.path) == ("PUT", f"{root}/hunyuan-operator")
     assert replaced.body["metadata"]["resourceVersion"] == "5"
+
+
+GANG: dict[str, Any] = {
+    "apiVersion": "scheduling.volcano.sh/v1beta1",
+    "kind": "PodGroup",
+    "metadata": {"name": "tiny-g0-1", "namespace": "demo", "uid": "uid-gang"},
+}
+UNKNOWN = "404 page not found\n"
+ABSENT = {"kind": "Status", "reason": "NotFound", "message": "not found", "details": {"name": "tiny-g0-1"}}
+
+
+async def test_a_kind_that_is_not_installed_is_told_apart_from_an_object_that_is_not_there() -> None:
+    async with bench((404, UNKNOWN), (404, ABSENT), (404, UNKNOWN), (404, ABSENT)) as b:
+        with pytest.raises(NotServed, match=r"PodGroup of scheduling\.volcano\.sh/v1beta1"):
+            await b.cluster.create(GANG)
+        with pytest.raises(NotFound):
+            await b.cluster.create(GANG)
+        assert await b.cluster.find(GANG) is None
+        assert await b.cluster.find(GANG) is None
+    path = "/apis/scheduling.volcano.sh/v1beta1/namespaces/demo/podgroups"
+    assert [seen.path for seen in b.server.seen] == [path, path, f"{path}/tiny-g0-1", f"{path}/tiny-g0-1"]
+
+
+async def test_a_gang_that_is_being_deleted_is_no_child() -> None:
+    metadata = {**GANG["metadata"], "resourceVersion": "7", "deletionTimestamp": "2026-11-24T12:00:00Z"}
+    labels = {"labels": {names.DEPLOYMENT: TINY.name}}
+    async with bench((200, {**GANG, "metadata": {**metadata, **labels}})) as b:
+        await b.cluster.delete(GANG)
+        assert children(b.cluster) == []
