@@ -11,7 +11,7 @@ from hunyuan_operator.errors import ClusterError, Conflict, Refused, Unavailable
 class NotFound(Conflict):
     """The object, or the place to put it, is not there: our picture is old.
 
-    Of a kind that it doesn't serve, the API server says no more than a web server would: no ``details`` of an object.
+    Of a kind that it doesn't serve the API server names no object in ``details``, or answers like any web server.
     """
 
     def __init__(self, message: str, *, served: bool = True) -> None:
@@ -24,7 +24,7 @@ def error_of(code: int, body: bytes, retry_after: str = "") -> ClusterError:
     status = _status(body)
     message = str(status.get("message") or body[:500].decode(errors="replace") or f"HTTP {code}")
     if code in (404, 410):
-        return NotFound(message, served="details" in status)
+        return NotFound(message, served=bool(status.get("details")))
     if code == 409 or _namespace_ends(status):
         return Conflict(message)
     if code in (401, 408, 429) or code >= 500:

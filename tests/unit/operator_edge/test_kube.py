@@ -388,8 +388,13 @@ UNKNOWN = "404 page not found\n"
 ABSENT = {"kind": "Status", "reason": "NotFound", "message": "not found", "details": {"name": "tiny-g0-1"}}
 
 
-async def test_a_kind_that_is_not_installed_is_told_apart_from_an_object_that_is_not_there() -> None:
-    async with bench((404, UNKNOWN), (404, ABSENT), (404, UNKNOWN), (404, ABSENT)) as b:
+UNKNOWN_VERSION = {"kind": "Status", "reason": "NotFound", "message": "could not find it", "details": {}}
+"""What is answered where the group has other versions; seen of Kubernetes 1.37."""
+
+
+@pytest.mark.parametrize("unknown", [UNKNOWN, UNKNOWN_VERSION], ids=["group", "version"])
+async def test_a_kind_that_is_not_installed_is_told_apart_from_an_object_that_is_not_there(unknown: Any) -> None:
+    async with bench((404, unknown), (404, ABSENT), (404, unknown), (404, ABSENT)) as b:
         with pytest.raises(NotServed, match=r"PodGroup of scheduling\.volcano\.sh/v1beta1"):
             await b.cluster.create(GANG)
         with pytest.raises(NotFound):
