@@ -120,6 +120,8 @@ class Engine:
     """vLLM in this process, on all of the pod's GPUs."""
 
     def __init__(self, config: TrainConfig, model: Path, tokenizer: Path, examples: Sequence[Example]) -> None:
+        if _on_cpu():
+            os.environ["TORCHDYNAMO_DISABLE"] = "1"  # it would compile, and the image holds no compiler
         from vllm import LLM  # noqa: PLC0415 - slow, and only here
 
         self._longest = HunYuanConfig.from_pretrained(model).max_position_embeddings
