@@ -87,6 +87,7 @@ STORIES: dict[str, Callable[[FakeCluster], Awaitable[None]]] = {
     "fp8-one-node": serve,
     "bf16-image-volume": unschedulable,
     "hub-fetching": fetching,
+    "gang-volcano": serve,
 }
 
 
