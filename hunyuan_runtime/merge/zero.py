@@ -124,9 +124,10 @@ def _member(kind: object, name: str) -> object:
     """In place of ``getattr``, by which Python 3.11.0 to 3.11.3 pickle an enum's member: the file may name no more."""
     from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: PLC0415 - as above
 
-    if kind is not ZeroStageEnum or name not in ZeroStageEnum.__members__:
+    stages: Any = ZeroStageEnum
+    if kind is not stages or name not in stages.__members__:
         raise UnpicklingError(f"{name} of {kind}")
-    return ZeroStageEnum[name]
+    return stages[name]
 
 
 def _largest(counts: int | list[int]) -> int:
