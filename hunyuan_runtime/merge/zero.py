@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -124,7 +124,7 @@ def _member(kind: object, name: str) -> object:
     """In place of ``getattr``, by which Python 3.11.0 to 3.11.3 pickle an enum's member: the file may name no more."""
     from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: PLC0415 - as above
 
-    stages: Any = ZeroStageEnum
+    stages = cast("Any", ZeroStageEnum)
     if kind is not stages or name not in stages.__members__:
         raise UnpicklingError(f"{name} of {kind}")
     return stages[name]
