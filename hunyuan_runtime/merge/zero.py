@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -124,10 +124,10 @@ def _member(kind: object, name: str) -> object:
     """In place of ``getattr``, by which Python 3.11.0 to 3.11.3 pickle an enum's member: the file may name no more."""
     from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: PLC0415 - as above
 
-    stages = cast("Any", ZeroStageEnum)
-    if kind is not stages or name not in stages.__members__:
+    members: dict[str, object] = dict(ZeroStageEnum.__members__)
+    if kind is not ZeroStageEnum or name not in members:
         raise UnpicklingError(f"{name} of {kind}")
-    return stages[name]
+    return members[name]
 
 
 def _largest(counts: int | list[int]) -> int:
