@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -152,7 +152,8 @@ def main(  # noqa: PLR0913 - one parameter an option
         folder = Path(scratch)
         logs = logs or folder
         logs.mkdir(parents=True, exist_ok=True)
-        model = model or make_tiny_model(Path.home() / ".cache/hunyuan-operator/tiny/bench").path
+        with redirect_stdout(sys.stderr):  # where it has to be made, libraries say things that are no JSON
+            model = model or make_tiny_model(Path.home() / ".cache/hunyuan-operator/tiny/bench").path
         config = serve_config(model, max_num_seqs=max_num_seqs)
         plan = Plan(
             servers=(bare(config, folder), ours(config, folder)),
