@@ -1,6 +1,7 @@
 """Pods that train, without Kubernetes: the runtime's own program, each in a network namespace."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from hunyuan_runtime.config import Port
 from hunyuan_runtime.termination import TerminationMessage
 from hunyuan_runtime.train_config import StageReport, TrainConfig, TrainStatus
 
+NETNS = Path("/etc/netns")
+"""``ip netns exec`` mounts files from here over those of /etc."""
 PATIENCE = 180
 """Seconds for a run of a few steps on a busy machine."""
 
@@ -71,6 +74,14 @@ class Pods:
     root: Path
     _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Each knows the names of all, as the headless Service would have it."""
+        hosts = "".join(f"{address} tiny-{rank}.pods\n" for rank, (_, address) in enumerate(self.networks))
+        for namespace, _ in self.networks:
+            (NETNS / namespace).mkdir(parents=True, exist_ok=True)
+            (NETNS / namespace / "hosts").write_text(hosts)
+            (NETNS / namespace / "nsswitch.conf").write_text("hosts: files\n")
+
     def start(self, config: TrainConfig, pods: tuple[int, ...] = (0, 1), device: str = "cpu") -> list[PodProcess]:
         """All pods of a run, or those that are named."""
         return [self._start(config, index, device) for index in pods[: config.nodes]]
@@ -103,3 +114,5 @@ class Pods:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        for namespace, _ in self.networks:
+            shutil.rmtree(NETNS / namespace, ignore_errors=True)
