@@ -1,11 +1,13 @@
 """How a pod ended, if it did, as one record with one reason.
 
 A container's own end counts when it came before anyone asked for the pod's deletion; else the disruption or the
-deletion is the cause and the container's exit only its consequence.
+deletion is the cause and the container's exit only its consequence. When that was asked isn't always known: of a pod
+with a finalizer, as those of Jobs are, Kubernetes moves the time of its deletion behind its containers' ends (1.37,
+``markAsDeleting``). So a container that was told to end, in a pod that is being deleted, ended by that.
 """
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hunyuan_operator.api.reasons import FailureReason
@@ -22,6 +24,8 @@ _DISRUPTIONS = {
 }
 """Reasons of the condition DisruptionTarget (Kubernetes, "Pod disruption conditions")."""
 
+TOLD_TO_END = 128 + signal.SIGTERM
+"""Exit code of a container that a SIGTERM ended, or asked to end."""
 _CAUSES = {cause.exit_code: cause for cause in Cause}
 
 
@@ -44,9 +48,11 @@ def end_of(pod: Manifest) -> End | None:
     exits = [_exit_of(status) for status in _ended(pod)]
     disturbed = _disruption_of(pod) or _deletion_of(pod)
     first = min(exits, key=lambda end: end.time, default=None)
-    if first is not None and (disturbed is None or first.time < disturbed.time):
-        return first
-    return disturbed or _failure_of(pod)
+    if first is None or disturbed is None:
+        return first or disturbed or _failure_of(pod)
+    if first.exit_code == TOLD_TO_END:
+        return replace(disturbed, time=min(first.time, disturbed.time))
+    return first if first.time < disturbed.time else disturbed
 
 
 def _ended(pod: Manifest) -> list[Manifest]:

@@ -12,7 +12,6 @@ As a group (:mod:`hunyuan_operator.plan.groups`), a stage is told by its memory 
 An attempt is one Job without retries, so Kubernetes too ends all its pods when one fails, even while no operator runs.
 """
 
-import signal
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -21,13 +20,14 @@ from hunyuan_operator.api.finetune_status import StageStatus
 from hunyuan_operator.api.reasons import FailureReason
 from hunyuan_operator.api.times import format_time, parse_time
 from hunyuan_operator.api.workload import Restart
-from hunyuan_operator.observe.end import End
+from hunyuan_operator.observe.end import TOLD_TO_END, End
 from hunyuan_operator.observe.finetune import Attempt, Job
 from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.observe.pod import Stage as PodStage
 from hunyuan_operator.plan.cause import GRACE, Casualty, casualty_of, located, root_cause
 from hunyuan_operator.plan.leaving import awaited, is_to_go, longest_wait
 from hunyuan_operator.plan.restarts import (
+    DISRUPTIONS,
     begin,
     earliest_start,
     end_by_failure,
@@ -37,9 +37,6 @@ from hunyuan_operator.plan.restarts import (
 )
 from hunyuan_runtime.termination import Cause
 from hunyuan_runtime.train_config import Stage, StageReport
-
-_TOLD_TO_END = 128 + signal.SIGTERM
-"""Exit code of a rank that saved because it, or another, was asked to end."""
 
 _MISSED = frozenset({Cause.RankLost.name, Cause.RankUnreachable.name})
 """By which ranks tell of one that went without a word."""
@@ -114,7 +111,7 @@ def _watch_over(memory: StageStatus, attempts: tuple[Attempt, ...], order: Stage
     verdict = _verdict(memory, current, order, now)
     if isinstance(verdict, Casualty):
         verdict = replace(verdict, end=located(verdict.end, current.pods))
-        counts = verdict.end.exit_code != _TOLD_TO_END and is_own_fault(verdict.end, whole=_whole(current))
+        counts = verdict.end.exit_code != TOLD_TO_END and is_own_fault(verdict.end, whole=_whole(current))
         failed = end_by_failure(memory, verdict.end, order.restart, now, counts=counts)
         return replace(_end(failed, attempts, order, now), culprit=verdict)
     if memory.revision != order.revision:
@@ -239,15 +236,17 @@ def _verdict(memory: StageStatus, current: Attempt, order: StageOrder, now: date
 
 
 def _fallen(current: Attempt) -> list[Casualty]:
-    """Without the pods that Kubernetes deleted because another one had failed."""
-    ended = [pod for pod in current.pods if pod.end and not pod.succeeded]
-    failures = [pod.end.time for pod in ended if pod.end and pod.end.exit_code is not None]
+    """Without pods that Kubernetes deleted because another had failed, and those that saved because another goes."""
+    ended = [(pod, pod.end) for pod in current.pods if pod.end and not pod.succeeded]
+    failures = [end.time for _, end in ended if end.exit_code not in (None, TOLD_TO_END)]
     first = min(failures, default=None)
-    return [
-        casualty_of(pod, pod.end, current.pods)
-        for pod in ended
-        if pod.end and (first is None or pod.end.reason != FailureReason.POD_DELETED or pod.end.time < first)
+    fallen = [
+        casualty_of(pod, end, current.pods)
+        for pod, end in ended
+        if first is None or end.reason != FailureReason.POD_DELETED or end.time < first
     ]
+    disturbed = any(one.end.reason in DISRUPTIONS for one in fallen)
+    return [one for one in fallen if not (disturbed and one.end.exit_code == TOLD_TO_END)]
 
 
 def _end_of_job(order: StageOrder, memory: StageStatus, current: Attempt, now: datetime) -> End | None:

@@ -77,6 +77,18 @@ def test_a_disruption_is_the_cause_of_the_exit_that_follows(told: str, reason: s
     assert (end.reason, end.message, end.exit_code) == (reason, "told so", None)
 
 
+def test_who_was_told_to_end_in_a_pod_that_goes_ended_by_that_though_its_deletion_bears_a_later_time() -> None:
+    """Kubernetes sets the time anew for a pod with a finalizer, once its containers have ended."""
+    going = pod(exited(143, at="12:00:20"))
+    going["metadata"] |= {"deletionTimestamp": "2026-11-24T12:00:21Z", "deletionGracePeriodSeconds": 0}
+    end = end_of(going)
+    assert end is not None
+    assert (end.reason, end.time.second) == ("PodDeleted", 20)
+    alone = end_of(pod(exited(143, at="12:00:20")))
+    assert alone is not None
+    assert alone.reason == "Signalled"
+
+
 def test_a_deletion_is_the_cause_of_the_exit_that_follows_and_not_of_one_before() -> None:
     asked_at_noon = "12:00:30"
     follows = end_of(deleted(pod(exited(143, at="12:00:10")), asked_at_noon))

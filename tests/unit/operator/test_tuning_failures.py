@@ -1,5 +1,7 @@
 """Every way in which an attempt of a fine-tune's stage ends, and what is told and done about it."""
 
+from datetime import timedelta
+
 import pytest
 from hunyuan_operator.api.reasons import EventReason
 from hunyuan_operator.api.times import format_time
@@ -196,6 +198,14 @@ def drain(cluster: FakeTraining) -> None:
     cluster.evaporate(name_of(cluster, 1))
 
 
+def delete_and_save(cluster: FakeTraining) -> None:
+    """Rank 1 is told to go, both save; with a finalizer on the pod, its deletion then bears a later time."""
+    for rank in (0, 1):
+        cluster.fail(JOB, rank, 143)
+    later = format_time(cluster.now + timedelta(seconds=1))
+    cluster.pods_of(JOB)[1]["metadata"] |= {"deletionTimestamp": later, "deletionGracePeriodSeconds": 0}
+
+
 def delete_job(cluster: FakeTraining) -> None:
     cluster.remove(("Job", JOB))
 
@@ -210,6 +220,7 @@ def forget_all(cluster: FakeTraining) -> None:
     ("disrupt", "reason"),
     [
         (delete, "PodDeleted"),
+        (delete_and_save, "PodDeleted"),
         (preempt, "Preempted"),
         (drain, "Signalled"),
         (delete_job, "PodDeleted"),
