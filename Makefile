@@ -8,6 +8,8 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements/dev.txt)
 CLUSTER_SIZE ?= 2
+# A file of tests is one worker's, from the first test to the last.
+PARALLEL := -n 2 --dist loadfile
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
@@ -70,8 +72,9 @@ verify: init ## Format, lint, types, layers, generated files, fast tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m hunyuan_operator.crdgen --check
-	$(PY) -m pytest -m "not engine and not network and not apiserver and not cluster and not gpu" --durations=5 tests
+	$(PY) -m pytest $(PARALLEL) -m "not engine and not network and not apiserver and not cluster and not gpu" --durations=5 tests
 
 .PHONY: test
 test: packages verify ## Everything that CI runs: verify, then engine, API server and cluster tests
-	$(PY) -m pytest -m "engine or network or apiserver or cluster or gpu" --durations=15 tests
+	$(PY) -m pytest $(PARALLEL) -m "engine and not network and not gpu" --durations=15 tests
+	$(PY) -m pytest -m "network or apiserver or cluster or gpu" --durations=25 tests

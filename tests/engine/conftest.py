@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
@@ -13,4 +14,7 @@ def tiny() -> Path:
     from hunyuan_runtime.tiny.model import made_of  # noqa: PLC0415 - likewise
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return make_tiny_model(cache / "hunyuan-operator/tiny" / made_of()[:16]).path
+    out = cache / "hunyuan-operator/tiny" / made_of()[:16]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out.with_suffix(".lock")):  # tests run side by side
+        return make_tiny_model(out).path
