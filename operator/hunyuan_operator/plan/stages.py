@@ -261,9 +261,10 @@ def _end_of_job(order: StageOrder, memory: StageStatus, current: Attempt, now: d
         told = (gone, f"Job {name} is done, but its pod is gone, and its report with it")
     elif job.complete:
         told = (failed, f"Job {name} is done, but left no report that can be read")
+    elif job.failed and len(current.pods) < job.nodes:
+        told = (gone, f"a pod of Job {name} was deleted, not by the operator: {job.message}")
     elif job.failed:
-        missing = len(current.pods) < job.nodes
-        told = (gone if missing else failed, f"Job {name} failed: {job.message}")
+        told = (failed, f"Job {name} failed: {job.message}")
     else:
         told = None
     if told is None:
