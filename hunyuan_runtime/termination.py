@@ -41,6 +41,11 @@ class Cause(Enum):
     WorkerDied = (75, True, "The engine's process of a rank ended: killed, or out of memory; see its log.")
     RankHung = (77, True, "A process of a rank was stopped, so that the engine stood still; the message names it.")
     RankUnreachable = (78, True, "The engine stood still, and a rank's node could not be reached over the network.")
+    GpuFault = (
+        79,
+        True,
+        "A GPU or its links are broken: CUDA says so. The node is avoided; drain it and check the GPU.",
+    )
     NetworkFailed = (80, True, "A rank can't find or reach another; the message names pods, nodes and interface.")
     NetworkSlow = (81, True, "A link between ranks is too slow; the message names it and has the numbers.")
     NetworkDeviceMissing = (82, True, "A pod lacks the network interface or RDMA device that spec.network asks for.")

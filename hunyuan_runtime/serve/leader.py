@@ -48,6 +48,8 @@ class Leader:
     engine: EngineProcesses = field(default_factory=EngineProcesses)
     began: float = field(default_factory=time.monotonic)
     joined: list[int] = field(default_factory=list)
+    addresses: Mapping[int, str] = field(default_factory=dict)
+    """Of the ranks, once all have joined."""
     blamed: RuntimeFailure | None = None
     canary: Canary | None = None
     pace: Pace = field(default_factory=Pace)
@@ -121,6 +123,7 @@ class Leader:
             case "loading":
                 self.standing = time.monotonic()
                 self.status.update(phase=Phase.LOADING)
+                self.addresses = report.addresses
                 self.peers.watch({rank: address for rank, address in report.addresses.items() if rank})
             case "progress":
                 self.status.update(progress=self.pace.progress(report.done, report.total, time.monotonic()))
@@ -132,7 +135,7 @@ class Leader:
             case "drained":
                 self.drained = True
             case "failed":
-                raise self._explained(report.as_failure())
+                self._blame(self._explained(report.as_failure()))
             case "rank-died":
                 where = f"on rank {report.ranks[0]}" if report.ranks else "of an unknown rank"
                 words = f"the engine's process {report.pid} {where} died: {report.message}"
@@ -145,6 +148,7 @@ class Leader:
     def _blame(self, failure: RuntimeFailure, pid: int = 0) -> None:
         """End at once, unless it is another rank's fault that can still say so itself: it is told by status."""
         self.status.ready = False
+        failure = self._by_hardware(failure)
         if failure.ranks == (0,):
             print(self.ray_node.dying_words(pid), file=sys.stderr)  # noqa: T201 - the log of a container
         if failure.ranks in ((), (0,)) or failure.cause is Cause.RankUnreachable:
@@ -153,6 +157,14 @@ class Leader:
             failed_rank=failure.ranks[0], failed_pid=pid, failed_cause=failure.cause.name, message=str(failure)
         )
         self.blamed = RuntimeFailure(Cause.EngineFailed, str(failure), failure.ranks)
+
+    def _by_hardware(self, failure: RuntimeFailure) -> RuntimeFailure:
+        """A broken GPU ends its rank's process, or fails each step: the log tells them from a broken program."""
+        if failure.cause not in {Cause.EngineFailed, Cause.WorkerDied}:
+            return failure
+        words, address = self.ray_node.gpu_fault()
+        ranks = tuple(rank for rank, known in self.addresses.items() if known == address) or failure.ranks or (0,)
+        return RuntimeFailure(Cause.GpuFault, f"{words} on rank {ranks[0]}", ranks) if words else failure
 
     def _check_time(self) -> None:
         waited = time.monotonic() - self.began

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from hunyuan_runtime.config import Port, Rank
+from hunyuan_runtime.gpu_fault import reported_gpu_fault
 from hunyuan_runtime.preflight.wiring import Wiring
 from hunyuan_runtime.processes import Children, lives, running
 from hunyuan_runtime.termination import Cause, RuntimeFailure
@@ -177,6 +178,12 @@ class RayNode:
         logs = (self._node.work / "ray").glob("session_*/logs/worker-*.err")
         errors = [match[1] for path in logs for match in _ENGINE_ERROR.finditer(path.read_text(errors="replace"))]
         return errors[-1] if errors else ""
+
+    def gpu_fault(self) -> tuple[str, str]:
+        """As :func:`reported_gpu_fault`, of what Ray's workers wrote on this node: ranks, and on rank 0 the engine."""
+        logs = sorted((self._node.work / "ray").glob("session_*/logs/worker-*.err"))
+        found = (reported_gpu_fault(path.read_text(errors="replace")) for path in logs)
+        return next(((words, address) for words, address in found if words), ("", ""))
 
     def dying_words(self, pid: int, lines: int = 20) -> str:
         """The last lines that a Ray worker process of this node wrote to its standard error."""

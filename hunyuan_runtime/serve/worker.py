@@ -139,4 +139,7 @@ class Worker:
     def _check_blame(self, leader: RuntimeStatus) -> None:
         if leader.failed_rank == self.node.rank.index:
             print(self.ray_node.dying_words(leader.failed_pid), file=sys.stderr)  # noqa: T201 - the log of a container
-            raise RuntimeFailure(Cause[leader.failed_cause], leader.message)
+            cause = Cause[leader.failed_cause]
+            if cause is Cause.WorkerDied and (words := self.ray_node.gpu_fault()[0]):
+                raise RuntimeFailure(Cause.GpuFault, f"{words}: {leader.message}")
+            raise RuntimeFailure(cause, leader.message)

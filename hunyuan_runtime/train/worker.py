@@ -13,6 +13,7 @@ import traceback
 import torch
 
 from hunyuan_runtime.entry import STOPPED, argument_parser, read_config, read_rank
+from hunyuan_runtime.gpu_fault import gpu_fault
 from hunyuan_runtime.processes import Stopped
 from hunyuan_runtime.termination import Cause, RuntimeFailure, TerminationMessage
 from hunyuan_runtime.train.rendezvous import Seat, meet
@@ -88,6 +89,8 @@ def cause_of(error: Exception, patience: int) -> RuntimeFailure:
             f"{words[0]} What lowers it: maxSeqLength, batchSizePerGpu (with more gradientAccumulation), "
             "gradientCheckpointing, deepspeed.offload, more nodes with ZeRO 3",
         )
+    if broken := gpu_fault(str(error)):
+        return RuntimeFailure(Cause.GpuFault, f"{broken}: {type(error).__name__}")
     if is_loss_of_peer(error):
         return RuntimeFailure(Cause.RankLost, f"{words[0]} (a silent peer is given up after {patience} s)")
     return RuntimeFailure(Cause.Unexpected, f"{type(error).__name__}: {words[0]}")

@@ -15,6 +15,7 @@ from hunyuan_operator.api.finetune_status import FineTuneProgress, HunyuanFineTu
 from hunyuan_operator.api.reasons import ConditionType, Reason
 from hunyuan_operator.api.status import Condition, Failure, RestartMemory
 from hunyuan_operator.api.times import format_time, parse_time
+from hunyuan_operator.plan.restarts import is_repeating
 from hunyuan_operator.status.progress import in_words
 from hunyuan_operator.status.training import in_words as steps_in_words
 from rich.console import Group
@@ -164,9 +165,15 @@ def _life(group: GroupStatus, now: datetime) -> str:
 def _group_details(group: GroupStatus, now: datetime) -> Iterator[str]:
     if group.nodes:
         yield f"nodes  {', '.join(group.nodes)}"
+    yield from _avoided(group)
     if group.progress:
         yield in_words(_as_of(now, group.progress))
     yield from _ending(group, now)
+
+
+def _avoided(memory: RestartMemory) -> Iterator[str]:
+    for node in memory.avoid_nodes:
+        yield f"avoids {node.name} until {node.until}: {node.reason}"
 
 
 def _ending(memory: RestartMemory, now: datetime) -> Iterator[str]:
@@ -177,6 +184,8 @@ def _ending(memory: RestartMemory, now: datetime) -> Iterator[str]:
         yield f"{memory.reason}: {memory.message}"
     if not memory.retryable:
         yield "no retry can help: change the spec or what it names"
+    elif is_repeating(memory):
+        yield f"{len(memory.repeated)} times in a row: mend the cause, then change the annotation {names.RETRY}"
     elif (wait := parse_time(memory.retry_at) - now) > timedelta(0):
         yield f"next attempt in {duration(wait)} at the earliest; failures that count: {len(memory.failures)}"
 
@@ -186,6 +195,7 @@ def _add_fine_tune(root: Tree, status: HunyuanFineTuneStatus, now: datetime) -> 
         branch = root.add(Text.assemble(f"{stage.name}  ", *_stage_life(stage, status, now)))
         if stage.nodes and not stage.finished_at:
             branch.add(Text(f"nodes  {', '.join(stage.nodes)}"))
+        _add_all(branch, map(Text, _avoided(stage) if not stage.finished_at else ()))
         if status.progress and stage.name == status.stage:
             _add_all(branch, map(Text, _progress(Stage(stage.name), status.progress, now)))
         _add_all(branch, map(Text, _ending(stage, now)) if not stage.finished_at else ())
@@ -255,6 +265,7 @@ def _add_failure(root: Tree, failure: Failure, now: datetime) -> None:
     of = f"stage {failure.stage}" if failure.stage else f"group {failure.group}"
     branch = root.add(f"last failure  {ago(failure.time, now)} ago, {of}, attempt {failure.attempt}")
     code = "" if failure.exit_code is None else f", exit code {failure.exit_code}"
+    code += f" ({failure.signal})" if failure.signal else ""
     branch.add(Text.assemble((failure.reason, "red"), code, f": {failure.message}" if failure.message else ""))
     where = f"pod {failure.pod}" + (f", container {failure.container}" if failure.container else "")
     branch.add(Text(where + (f", node {failure.node}" if failure.node else "")))

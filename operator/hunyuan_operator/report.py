@@ -13,8 +13,10 @@ from hunyuan_operator.api.status import Failure
 from hunyuan_operator.api.times import format_time
 from hunyuan_operator.build.metadata import reference
 from hunyuan_operator.cluster.port import Cluster, Event
+from hunyuan_operator.observe.end import signal_name
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.plan.cause import Casualty
+from hunyuan_operator.plan.fingerprint import fingerprint
 from hunyuan_operator.status.invalid import Status, status_of_invalid
 from hunyuan_operator.status.manifest import as_manifest
 
@@ -65,9 +67,11 @@ async def failure_of(culprit: Casualty, namespace: str, container: str, cluster:
         container=end.container,
         node=culprit.node,
         exit_code=end.exit_code,
+        signal=signal_name(end.exit_code),
         reason=end.reason,
         message=end.message,
         retryable=end.retryable,
+        fingerprint=fingerprint(end),
         log=log[-_LOG_CHARACTERS:],
         **where,
     )

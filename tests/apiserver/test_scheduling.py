@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hunyuan_operator.build.parts import Nodes, on_nodes
 
 from tests import cluster as testbed
 from tests import stack
@@ -95,6 +96,14 @@ def test_pods_with_all_that_scheduling_has_are_accepted(cluster: testbed.Cluster
     wait_pods(cluster, restricted, PODS)
     pod = stack.get(cluster, "pod", PODS[0], restricted)
     assert pod["spec"]["resourceClaims"] == [{"name": "gpus", "resourceClaimTemplateName": "one-gpu"}]
+
+
+def test_nodes_are_avoided_and_preferred_by_name(cluster: testbed.Cluster, namespace: str) -> None:
+    affinity = on_nodes(["NVIDIA-H20"], Nodes(avoid=("node-a", "node-b"), prefer=("node-c", "node-d")))
+    pod = stack.client_pod("any", ["true"], namespace, "registry.example/any:1")
+    pod["spec"]["affinity"] = affinity
+    accepted = json.loads(cluster.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(pod)))
+    assert accepted["spec"]["affinity"] == affinity
 
 
 @pytest.mark.usefixtures("shared")

@@ -12,6 +12,9 @@ import sys
 import threading
 import time
 
+PAUSE = 0.5
+"""Seconds that a client waits after a refusal, as any does."""
+
 
 class Stream(threading.Thread):
     def __init__(self, host: str, body: bytes, until: float, *, keeps: bool) -> None:
@@ -36,6 +39,7 @@ class Stream(threading.Thread):
         except (OSError, http.client.HTTPException) as error:
             if not (reused and isinstance(error, (http.client.RemoteDisconnected, BrokenPipeError))):
                 self.refused.append(repr(error))
+                time.sleep(PAUSE)
             return
         try:
             whole = answer.read()

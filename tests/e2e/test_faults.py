@@ -16,6 +16,7 @@ from tests import cluster as testbed
 from tests import stack
 from tests.cluster.nodes import Node
 from tests.cluster.testbed import NODES
+from tests.e2e import matrix
 from tests.e2e.tiny import NAME, START, Object, pods
 from tests.stack import DEMO_NAMESPACE as NAMESPACE
 from tests.stack import Images
@@ -70,16 +71,18 @@ def name_of(pod: Object) -> str:
 
 
 @contextmanager
-def restarted(cluster: testbed.Cluster, images: Images) -> Iterator[None]:
-    """Afterwards the group is new as a whole, and answers."""
+def restarted(cluster: testbed.Cluster, images: Images, fault: str) -> Iterator[Object]:
+    """Afterwards the group is new as a whole, and answers. The mapping is what :func:`seen` and the body found."""
     before = pods(cluster)
-    yield
+    found: Object = {}
+    yield found
     stack.wait_condition(cluster, NAME, NAMESPACE, ("Ready", "True"), timeout=START)
+    matrix.record(fault, again=time.time() - found.pop("began"), **found)
     assert {pod["metadata"]["uid"] for pod in before}.isdisjoint(pod["metadata"]["uid"] for pod in pods(cluster))
     assert stack.chat(cluster, NAME, stack.QUESTION, NAMESPACE, images) == stack.ANSWER
 
 
-def seen(cluster: testbed.Cluster, fault: Callable[[], float]) -> Object:
+def seen(cluster: testbed.Cluster, found: Object, fault: Callable[[], float]) -> Object:
     """The failure that status tells after the fault; in time, with Ready=False. ``fault`` returns when it was."""
     known = stack.get(cluster, "hyd", NAME, NAMESPACE)["status"].get("lastFailure")
     began = fault()
@@ -90,6 +93,7 @@ def seen(cluster: testbed.Cluster, fault: Callable[[], float]) -> Object:
         if stack.condition(resource, "Ready")["status"] == "False" and failure != known:
             print(f"seen after {seconds:.1f} s:", json.dumps(failure | {"log": "..."}, ensure_ascii=False))
             assert seconds <= SEEN_WITHIN
+            found |= {"began": began, "seen": seconds, "reason": failure["reason"]}
             return dict(failure)
         assert seconds < 90, resource["status"]
         time.sleep(0.2)
@@ -109,12 +113,16 @@ def test_a_client_that_leaves_frees_its_place_in_the_cache(cluster: testbed.Clus
     assert found["seconds"] < 3
     assert found["cache"] == 0
     assert found["tokens"] < 240, "the rest was not generated for nobody"
+    matrix.record("client-left", seen=found["seconds"])
 
 
 def test_a_killed_rank_is_seen_in_time_and_the_whole_group_restarts(cluster: testbed.Cluster, images: Images) -> None:
-    victim = pods(cluster)[1]
-    with restarted(cluster, images):
-        failure = seen(cluster, lambda: signal_the_rank(cluster, name_of(victim), 9))
+    leader, victim = pods(cluster)
+    with restarted(cluster, images, "killed") as found:
+        with load(cluster, images, seconds=20) as result:
+            stack.wait_until("it has work", lambda: running(cluster, name_of(leader)) > 1, timeout=60)
+            failure = seen(cluster, found, lambda: signal_the_rank(cluster, name_of(victim), 9))
+        found["lost"] = f"{len(result['lost'])} that were running, of {STREAMS} streams"
     assert (failure["pod"], failure["container"], failure["reason"]) == (name_of(victim), "runtime", "WorkerDied")
     assert (failure["node"], failure["exitCode"]) == (victim["spec"]["nodeName"], 75)
     assert "on rank 1 died" in failure["message"]
@@ -123,8 +131,8 @@ def test_a_killed_rank_is_seen_in_time_and_the_whole_group_restarts(cluster: tes
 
 def test_a_rank_that_hangs_is_seen_in_time(cluster: testbed.Cluster, images: Images) -> None:
     victim = pods(cluster)[1]
-    with restarted(cluster, images):
-        failure = seen(cluster, lambda: signal_the_rank(cluster, name_of(victim), 19))
+    with restarted(cluster, images, "hung") as found:
+        failure = seen(cluster, found, lambda: signal_the_rank(cluster, name_of(victim), 19))
     assert (failure["pod"], failure["reason"], failure["exitCode"]) == (name_of(victim), "RankHung", 77)
     assert failure["node"] == victim["spec"]["nodeName"]
     assert "has been stopped" in failure["message"]
@@ -146,8 +154,8 @@ def test_a_rank_whose_link_is_cut_is_seen_in_time(cluster: testbed.Cluster, mode
     [operator] = stack.list_of(cluster, "pods", stack.SYSTEM_NAMESPACE, "app.kubernetes.io/name=hunyuan-operator")
     victim = next(pod for pod in pods(cluster) if pod["spec"]["nodeName"] != operator["spec"]["nodeName"])
     node = next(node for node in NODES if node.name == victim["spec"]["nodeName"])
-    with restarted(cluster, images), cut_off(node) as began:
-        failure = seen(cluster, lambda: began)
+    with restarted(cluster, images, "cut") as found, cut_off(node) as began:
+        failure = seen(cluster, found, lambda: began)
     assert (failure["pod"], failure["node"]) == (name_of(victim), node.name)
     assert failure["reason"] in {"RankUnreachable", "LeaderLost"}
     assert "exitCode" not in failure, "nobody can know how its container is"
@@ -167,11 +175,13 @@ def test_scaling_down_under_load_loses_no_request(cluster: testbed.Cluster, read
         cluster.kubectl("-n", NAMESPACE, "scale", "hyd", NAME, "--replicas", "1")
         began = time.time()
         stack.wait_until("the second group is gone", lambda: len(pods(cluster)) == 2, timeout=120)
-        print(f"gone after {time.time() - began:.0f} s")
+        gone = time.time() - began
+        print(f"gone after {gone:.0f} s")
     print(result)
     assert result["lost"] == []
     assert result["refused"] == []
     assert result["completed"] >= STREAMS
+    matrix.record("scaled-down", seen=gone, lost=f"none of {result['completed']}")
     assert {pod["metadata"]["labels"]["hunyuan.dev/group"] for pod in pods(cluster)} == {"0"}
     after = stack.wait_condition(cluster, NAME, NAMESPACE, ("Ready", "True"), timeout=60)
     assert after["status"]["groupStatuses"][0]["attempt"] == scaled["status"]["groupStatuses"][0]["attempt"], (

@@ -1,6 +1,7 @@
 """The preflight of real pods on a network that is broken in one way at a time; no model is ever loaded here."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -13,6 +14,7 @@ import yaml
 from tests import cluster as testbed
 from tests import stack
 from tests.cluster.testbed import NODES
+from tests.e2e import matrix
 from tests.stack import DEMO_NAMESPACE as NAMESPACE
 from tests.wire import DEVICE, inside, wire
 
@@ -25,14 +27,15 @@ VERDICT = 60
 
 
 @pytest.fixture
-def submit(cluster: testbed.Cluster, models: Path) -> Iterator[Callable[..., None]]:
-    """Apply the tiny example under another name with some fields of its spec replaced; gone after the test."""
+def submit(cluster: testbed.Cluster, models: Path) -> Iterator[Callable[..., float]]:
+    """Apply the tiny example under another name with fields of its spec replaced, and say when; gone after the test."""
 
-    def submit(**spec: Any) -> None:
+    def submit(**spec: Any) -> float:
         resource = yaml.safe_load(EXAMPLE.read_text())
         resource["metadata"] = {"name": NAME, "namespace": NAMESPACE}
         resource["spec"] |= {"restart": {"limit": 0}} | spec
         stack.apply(cluster, resource)
+        return time.time()
 
     yield submit
     cluster.kubectl("-n", NAMESPACE, "delete", "hyd", NAME, "--ignore-not-found")
@@ -50,9 +53,13 @@ def verdict(cluster: testbed.Cluster, status: str) -> dict[str, Any]:
     return dict(found["status"])
 
 
-def failure(cluster: testbed.Cluster, reason: str, *words: str) -> dict[str, Any]:
-    """That the preflight fails so, that the message has these words, and that the culprit's pod and node are named."""
+def failure(cluster: testbed.Cluster, fault: tuple[str, float], reason: str, *words: str) -> dict[str, Any]:
+    """That the preflight fails so, that the message has these words, and that the culprit's pod and node are named.
+
+    ``fault`` is which one it is, and since when.
+    """
     status = verdict(cluster, "False")
+    matrix.record(fault[0], seen=time.time() - fault[1], reason=reason)
     told = stack.condition({"status": status}, "NetworkVerified")
     cause = status["lastFailure"]
     assert (told["reason"], cause["reason"], cause["container"]) == (reason, reason, "preflight")
@@ -64,7 +71,7 @@ def failure(cluster: testbed.Cluster, reason: str, *words: str) -> dict[str, Any
 
 
 def test_a_good_network_is_verified_with_its_numbers_and_costs_seconds(
-    cluster: testbed.Cluster, submit: Callable[..., None]
+    cluster: testbed.Cluster, submit: Callable[..., float]
 ) -> None:
     submit()
     status = verdict(cluster, "True")
@@ -82,12 +89,16 @@ def test_a_good_network_is_verified_with_its_numbers_and_costs_seconds(
     assert together.total_seconds() <= 10, "about 2 s when nothing else runs"
 
 
-def test_a_missing_interface_is_named_with_what_is_there(cluster: testbed.Cluster, submit: Callable[..., None]) -> None:
-    submit(network={"interface": "net7"})
-    failure(cluster, "NetworkDeviceMissing", "no network interface net7", "its interfaces: eth0 (10.")
+def test_a_missing_interface_is_named_with_what_is_there(
+    cluster: testbed.Cluster, submit: Callable[..., float]
+) -> None:
+    began = submit(network={"interface": "net7"})
+    failure(
+        cluster, ("no-device", began), "NetworkDeviceMissing", "no network interface net7", "its interfaces: eth0 (10."
+    )
 
 
-def test_a_broken_dns_record_is_told(cluster: testbed.Cluster, submit: Callable[..., None]) -> None:
+def test_a_broken_dns_record_is_told(cluster: testbed.Cluster, submit: Callable[..., float]) -> None:
     submit(suspend=True)  # which makes the Service and no pods
     stack.wait_until(
         "the Service is there",
@@ -96,8 +107,8 @@ def test_a_broken_dns_record_is_told(cluster: testbed.Cluster, submit: Callable[
     )
     nobody = json.dumps({"spec": {"selector": {"hunyuan.dev/deployment": "nobody"}}})
     cluster.kubectl("-n", NAMESPACE, "patch", "service", f"{NAME}-pods", "--type=merge", "--patch", nobody)
-    submit(suspend=False)
-    failure(cluster, "NetworkFailed", f"no DNS record for {NAME}-g0-1-0.{NAME}-pods")
+    began = submit(suspend=False)
+    failure(cluster, ("dns", began), "NetworkFailed", f"no DNS record for {NAME}-g0-1-0.{NAME}-pods")
 
 
 @contextmanager
@@ -126,27 +137,36 @@ def other_wire(delay_ms: int, rate: str = "") -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason", "words"),
+    ("name", "fault", "reason", "words"),
     [
-        pytest.param(dropped_port, "NetworkFailed", ["can't connect to", "port 6379 timed out"], id="dropped port"),
-        pytest.param(
-            lambda: other_wire(delay_ms=60), "NetworkSlow", ["a round trip takes 1", "more than 50 ms"], id="delay"
-        ),
-        pytest.param(
+        ("dropped port", dropped_port, "NetworkFailed", ["can't connect to", "port 6379 timed out"]),
+        ("delay", lambda: other_wire(delay_ms=60), "NetworkSlow", ["a round trip takes 1", "more than 50 ms"]),
+        (
+            "throttle",
             lambda: other_wire(delay_ms=0, rate="10mbit"),
             "NetworkSlow",
             ["Mbit/s arrive, less than 100 Mbit/s"],
-            id="throttle",
         ),
     ],
+    ids=["dropped port", "delay", "throttle"],
 )
 def test_a_bad_link_is_told_with_both_pods_both_nodes_and_the_interface(
     cluster: testbed.Cluster,
-    submit: Callable[..., None],
+    submit: Callable[..., float],
+    name: str,
     fault: Callable[[], AbstractContextManager[None]],
     reason: str,
     words: list[str],
 ) -> None:
     with fault():
-        submit()
-        failure(cluster, reason, *words, *(node.name for node in NODES), f"{NAME}-g0-1-0", f"{NAME}-g0-1-1", "(eth0, ")
+        began = submit()
+        failure(
+            cluster,
+            (name, began),
+            reason,
+            *words,
+            *(node.name for node in NODES),
+            f"{NAME}-g0-1-0",
+            f"{NAME}-g0-1-1",
+            "(eth0, ",
+        )

@@ -24,7 +24,6 @@ class GroupStatus(RestartMemory):
     state: str = Field(
         default="", description="Pending, Fetching, Starting, Joined, Loading, Serving, BackOff, Stalled, Stopping"
     )
-    nodes: list[str] = Field(default_factory=list, description="Nodes of the pods, by rank")
     ready_at: str = Field(default="", description="When the group first answered in this attempt")
     progress: GroupProgress | None = Field(default=None, description="Of the model, while state is Fetching or Loading")
 

@@ -13,7 +13,9 @@ class StageStatus(RestartMemory):
     """One stage: the operator's memory of its restarts, and what it came to."""
 
     name: str = Field(description="check, train, merge, quantize or evaluate")
-    nodes: list[str] = Field(default_factory=list, description="Nodes of the attempt's pods, by rank")
+    resumed_from: int | None = Field(
+        default=None, description="Step of the newest checkpoint when the attempt began, of the training"
+    )
     finished_at: str = Field(default="", description="When the stage succeeded; it does not run again then")
     report: str = Field(default="", description="What it came to, in one line with the figures")
 

@@ -73,7 +73,12 @@ class Reason(_Documented):
     RESTART_LIMIT_REACHED = (
         "RestartLimitReached",
         "A group or a stage failed more than spec.restart.limit times within spec.restart.window. It is tried again "
-        "when the window frees, or at once when the spec changes.",
+        "when the window frees, or at once when the spec or the annotation hunyuan.dev/retry changes.",
+    )
+    REPEATED_FAILURE = (
+        "RepeatedFailure",
+        "A group or a stage failed three times in a row in the same way; the message says how. It is tried again when "
+        "the spec changes, or, once the cause is gone, when the annotation hunyuan.dev/retry gets another value.",
     )
     INVALID_SPEC = "InvalidSpec", "The object can't be understood; the message names the field. Correct it."
     INVALID_TOPOLOGY = "InvalidTopology", "The ranks can't be laid out on nodes as asked; the message has a way out."
@@ -85,7 +90,10 @@ class Reason(_Documented):
     NAME_CONFLICT = "NameConflict", "An object with a name that is needed here belongs to something else."
     QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota of the namespace refuses a pod. Tried again regularly."
     FORBIDDEN = "Forbidden", "The operator lacks a permission. Check its ClusterRole."
-    ADMISSION_REFUSED = "AdmissionRefused", "Pod Security or an admission webhook refuses a pod; see the message."
+    ADMISSION_REFUSED = (
+        "AdmissionRefused",
+        "Pod Security, a LimitRange, a webhook or another rule of admission refuses a pod.",
+    )
     GANG_UNAVAILABLE = (
         "GangUnavailable",
         "The API server doesn't know the objects of spec.scheduling.gang.provider. Install it, or take another.",
@@ -128,6 +136,7 @@ class EventReason(_Documented):
 
     ATTEMPT_STARTED = "AttemptStarted", "All pods of an attempt were created."
     ATTEMPT_FAILED = "AttemptFailed", "An attempt of a group or a stage failed; the note names the root cause."
+    NODE_AVOIDED = "NodeAvoided", "A node was at fault; the next attempts of the group or the stage go elsewhere."
     GROUP_READY = "GroupReady", "A group answers requests."
     SCALED = "Scaled", "The number of groups changed."
     STAGE_SUCCEEDED = "StageSucceeded", "A stage of a fine-tune is done; the note has its figures."

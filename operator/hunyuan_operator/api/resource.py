@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import JsonValue, ValidationError
 
+from hunyuan_operator.api import names
 from hunyuan_operator.api.base import Model
 from hunyuan_operator.errors import InvalidSpec
 
@@ -44,6 +45,12 @@ class Resource(Model):
     @property
     def uid(self) -> str:
         return str(self.metadata["uid"])
+
+    @property
+    def retry(self) -> str:
+        """The annotation :data:`names.RETRY`."""
+        annotations = self.metadata.get("annotations")
+        return str(annotations.get(names.RETRY, "")) if isinstance(annotations, dict) else ""
 
     @property
     def generation(self) -> int:

@@ -29,10 +29,22 @@ class Failure(Model):
     container: str = Field(default="", description="Container that failed; empty if the pod failed as a whole")
     node: str = Field(default="", description="Node of the pod")
     exit_code: int | None = Field(default=None, description="Exit code of the container")
+    signal: str = Field(default="", description="Signal that ended the container, such as SIGKILL")
     reason: str = Field(description="Cause in one word; docs/reasons.md lists all")
     message: str = Field(default="", description="What happened, in the words of the runtime or the kubelet")
     retryable: bool = Field(default=True, description="Whether a retry without a change can help")
-    log: str = Field(default="", description="Last lines of the container's log")
+    fingerprint: str = Field(
+        default="", description="The same for failures that differ in numbers and names only; three in a row stall"
+    )
+    log: str = Field(default="", description="Last 20 lines of the container's log")
+
+
+class AvoidedNode(Model):
+    """A node that was at fault."""
+
+    name: str = Field(description="Name of the node")
+    reason: str = Field(description="What it was at fault for, as failures call it")
+    until: str = Field(description="When it may be used again; sooner if there is no other way")
 
 
 class RestartMemory(Model):
@@ -44,12 +56,24 @@ class RestartMemory(Model):
 
     attempt: int = Field(default=0, description="Number of the attempt, from 1; a restart is a new one")
     failures: list[str] = Field(default_factory=list, description="Times of the failures inside the restart window")
+    fingerprint: str = Field(default="", description="Of the last failure that counts, but for those of nodes")
+    repeated: list[str] = Field(default_factory=list, description="Times of the failures in a row that have it")
+    retried: str = Field(
+        default="", description="Value of the annotation hunyuan.dev/retry that last had this memory cleared"
+    )
     retry_at: str = Field(default="", description="Earliest start of the next attempt; empty while this one lasts")
     revision: str = Field(default="", description="Revision of the attempt's pods")
     reason: str = Field(default="", description="Why the attempt ended, if it failed")
     message: str = Field(default="", description="What happened then")
     retryable: bool = Field(default=True, description="Whether a retry without a change can help")
     started_at: str = Field(default="", description="When the attempt's pods were created")
+    nodes: list[str] = Field(default_factory=list, description="Nodes of the attempt's pods, by rank")
+    prefer_nodes: list[str] = Field(
+        default_factory=list, description="Nodes of the attempt before, which this one takes again if it can"
+    )
+    avoid_nodes: list[AvoidedNode] = Field(
+        default_factory=list, description="Nodes that failed an attempt; this one's pods don't go there"
+    )
 
     def blank(self) -> Self:
         """The same thing without any memory of it: what tells it from others are the fields without a default."""

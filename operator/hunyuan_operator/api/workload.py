@@ -73,7 +73,10 @@ class Backoff(Model):
 
 
 class Restart(Model):
-    """How often what fails is started again. Preempted, evicted and lost pods are no failures."""
+    """How often what fails is started again. Preempted, evicted and lost pods are no failures.
+
+    The same failure three times in a row ends it sooner; ten minutes of answering, or a new checkpoint, begin it anew.
+    """
 
     limit: int = Field(default=5, ge=0, le=1000, description="Failures within the window before no more is tried")
     window: Duration = Field(default="1h", description="Failures older than this no longer count")

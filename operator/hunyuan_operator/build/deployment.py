@@ -8,6 +8,7 @@ from hunyuan_operator.build.access import service_account
 from hunyuan_operator.build.config import serve_config_map
 from hunyuan_operator.build.disruption import disruption_budget
 from hunyuan_operator.build.metadata import Object
+from hunyuan_operator.build.parts import Nodes
 from hunyuan_operator.build.pod import Mould, Seat, gang_of, pod
 from hunyuan_operator.build.services import api_service, ranks_service
 from hunyuan_operator.build.wanted import Wanted
@@ -31,7 +32,13 @@ def build(deployment: HunyuanDeployment, plan: DeploymentPlan, default_image: st
         config_map=config["metadata"]["name"],
     )
     seats = [
-        Seat(group=memory.index, attempt=memory.attempt, rank=rank, revision=memory.revision)
+        Seat(
+            group=memory.index,
+            attempt=memory.attempt,
+            rank=rank,
+            revision=memory.revision,
+            nodes=Nodes.of(memory),
+        )
         for group in plan.groups
         for memory in [group.memory]
         for rank in group.create

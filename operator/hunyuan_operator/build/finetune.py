@@ -6,6 +6,7 @@ from hunyuan_operator.build.access import service_account
 from hunyuan_operator.build.disruption import disruption_budget
 from hunyuan_operator.build.job import PORTS, Mould, Seat, gang_of, job, token_secret
 from hunyuan_operator.build.metadata import Object
+from hunyuan_operator.build.parts import Nodes
 from hunyuan_operator.build.services import ranks_service
 from hunyuan_operator.build.train_config import train_config_map
 from hunyuan_operator.build.wanted import Wanted
@@ -17,7 +18,13 @@ def build_fine_tune(fine_tune: HunyuanFineTune, plan: FineTunePlan, image: str) 
     config = train_config_map(fine_tune)
     mould = Mould(fine_tune=fine_tune, image=image, config_map=config["metadata"]["name"])
     seats = [
-        Seat(stage=stage.stage, attempt=stage.memory.attempt, nodes=stage.nodes, revision=stage.memory.revision)
+        Seat(
+            stage=stage.stage,
+            attempt=stage.memory.attempt,
+            nodes=stage.nodes,
+            revision=stage.memory.revision,
+            places=Nodes.of(stage.memory),
+        )
         for stage in plan.stages
         if stage.create
     ]

@@ -12,11 +12,12 @@ from hunyuan_operator.build.gang import Attempt, Gang, gang
 from hunyuan_operator.build.metadata import Object, metadata, selector
 from hunyuan_operator.build.parts import (
     RANK_TOKEN_MOUNT,
+    Nodes,
     apart,
     devices,
     init_containers,
     of_gpu_nodes,
-    on_products,
+    on_nodes,
     placement,
     rank_env,
     rank_token_volume,
@@ -50,6 +51,7 @@ class Seat:
     attempt: int
     nodes: int
     revision: str
+    places: Nodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ def _pod(mould: Mould, seat: Seat, ganged: Gang) -> Object:
 
 def _affinity(mould: Mould, seat: Seat, *, packed: bool) -> Object:
     scheduling = mould.fine_tune.spec.scheduling
-    result = on_products(scheduling) if seat.stage in _ON_GPUS else {}
+    result = on_nodes(scheduling.gpu_products if seat.stage in _ON_GPUS else (), seat.places)
     if seat.nodes > 1:
         seats = {names.STAGE: seat.stage.value, names.ATTEMPT: str(seat.attempt)}
         members = selector(mould.fine_tune) | seats

@@ -1,6 +1,10 @@
 """Parts that the pods of both kinds of resource are built from."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from hunyuan_operator.api.sources import BaseModelSource, ImageSource
+from hunyuan_operator.api.status import RestartMemory
 from hunyuan_operator.api.workload import Network, Rdma, Runtime, Scheduling
 from hunyuan_operator.build.fetch import fetch_container
 from hunyuan_operator.build.metadata import Object
@@ -13,6 +17,7 @@ GPU_PRODUCT = "nvidia.com/gpu.product"
 """Label of NVIDIA's GPU feature discovery."""
 CLAIM = "gpus"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 RANK_TOKEN_MOUNT: Object = {"name": "ray-token", "mountPath": str(RAY_TOKEN_PATH.parent), "readOnly": True}
 
 
@@ -57,12 +62,34 @@ def placement(scheduling: Scheduling) -> Object:
     return spec
 
 
-def on_products(scheduling: Scheduling) -> Object:
-    """Affinity to nodes with the GPUs that will do."""
-    if not scheduling.gpu_products:
-        return {}
-    expression = {"key": GPU_PRODUCT, "operator": "In", "values": list(scheduling.gpu_products)}
-    return {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}}
+@dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """By name, which their host name label need not be."""
+
+    avoid: tuple[str, ...] = ()
+    prefer: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, memory: RestartMemory) -> "Nodes":
+        return cls(avoid=tuple(one.name for one in memory.avoid_nodes), prefer=tuple(memory.prefer_nodes))
+
+
+def on_nodes(gpu_products: Sequence[str], nodes: Nodes) -> Object:
+    """Affinity to nodes with the GPUs that will do. Kubernetes takes one name a requirement, and one a preference."""
+    required: Object = {}
+    if gpu_products:
+        required["matchExpressions"] = [{"key": GPU_PRODUCT, "operator": "In", "values": list(gpu_products)}]
+    if nodes.avoid:
+        required["matchFields"] = [_named("NotIn", name) for name in nodes.avoid]
+    affinity: Object = {_REQUIRED: {"nodeSelectorTerms": [required]}} if required else {}
+    if nodes.prefer:
+        terms = [{"weight": 100, "preference": {"matchFields": [_named("In", name)]}} for name in nodes.prefer]
+        affinity[_PREFERRED] = terms
+    return {"nodeAffinity": affinity} if affinity else {}
+
+
+def _named(operator: str, node: str) -> Object:
+    return {"key": "metadata.name", "operator": operator, "values": [node]}
 
 
 def together(topology_key: str, members: dict[str, str]) -> Object:

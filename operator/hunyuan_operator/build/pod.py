@@ -12,13 +12,14 @@ from hunyuan_operator.build.parts import (
     CONFIG_MOUNT,
     MODEL_MOUNT,
     RANK_TOKEN_MOUNT,
+    Nodes,
     apart,
     claimed,
     devices,
     image_volume,
     init_containers,
     of_gpu_nodes,
-    on_products,
+    on_nodes,
     placement,
     rank_env,
     rank_token_volume,
@@ -45,6 +46,7 @@ class Seat:
     attempt: int
     rank: int
     revision: str
+    nodes: Nodes
 
     @property
     def role(self) -> str:
@@ -101,7 +103,7 @@ def gang_of(mould: Mould, seat: Seat) -> Gang:
 
 def _affinity(mould: Mould, seat: Seat, *, packed: bool) -> Object:
     scheduling = mould.deployment.spec.scheduling
-    result = on_products(scheduling)
+    result = on_nodes(scheduling.gpu_products, seat.nodes)
     if mould.topology.nodes > 1:
         seats = {names.GROUP_INDEX: str(seat.group), names.ATTEMPT: str(seat.attempt)}
         members = selector(mould.deployment) | seats

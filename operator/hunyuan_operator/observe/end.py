@@ -96,12 +96,15 @@ def _explain(container: str, code: int, kubelet_reason: str, text: str) -> tuple
     if code in _CAUSES:
         cause = _CAUSES[code]
         return cause.name, text or f"container {container} ended with exit code {code}", cause.retryable
-    if name := _signal_name(code):
+    if name := signal_name(code):
         return FailureReason.SIGNALLED, f"container {container} was ended by {name} (exit code {code})", True
     return FailureReason.EXITED, f"container {container} ended with exit code {code}", True
 
 
-def _signal_name(code: int) -> str:
+def signal_name(code: int | None) -> str:
+    """Of the signal that ended a container with this exit code; empty if none did."""
+    if code is None:
+        return ""
     try:
         return signal.Signals(code - 128).name
     except ValueError:

@@ -57,6 +57,7 @@ def plan_deployment(
             revision=revision if topology else None,
             nodes=topology.nodes if topology else 0,
             restart=spec.restart,
+            retry=deployment.retry,
             replace=memory.index == turn,
         )
         if group := plan_group(memory, observed.group(memory.index), order, now):

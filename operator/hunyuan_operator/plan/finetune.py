@@ -57,6 +57,8 @@ def plan_fine_tune(fine_tune: HunyuanFineTune, observed: ObservedFineTune, now: 
             revision=stage_revision(spec, stage),
             nodes=spec.nodes if stage is Stage.TRAIN else 1,
             restart=spec.restart,
+            retry=fine_tune.retry,
+            checkpoint=_checkpoint(fine_tune, stage),
             keep=parse_duration(spec.ttl_after_finished) if spec.ttl_after_finished else None,
         )
         if stage in asked:
@@ -64,3 +66,8 @@ def plan_fine_tune(fine_tune: HunyuanFineTune, observed: ObservedFineTune, now: 
         elif memory.attempt or attempts:
             leavings.append(plan_stage(memory, attempts, order, now))
     return FineTunePlan(stages=tuple(stages), leavings=tuple(leavings))
+
+
+def _checkpoint(fine_tune: HunyuanFineTune, stage: Stage) -> int | None:
+    progress = fine_tune.status.progress
+    return progress.last_checkpoint if progress and stage is Stage.TRAIN else None

@@ -16,16 +16,20 @@ from datetime import datetime
 from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import GroupStatus, Restart
 from hunyuan_operator.api.reasons import FailureReason
-from hunyuan_operator.api.times import format_time
+from hunyuan_operator.api.times import format_time, parse_time
 from hunyuan_operator.observe.end import End
 from hunyuan_operator.observe.pod import Pod, Stage
 from hunyuan_operator.plan.cause import Casualty, casualty_of, located, root_cause
 from hunyuan_operator.plan.leaving import awaited, is_to_go, longest_wait
+from hunyuan_operator.plan.nodes import avoiding, avoiding_culprit, gives_up_avoiding
 from hunyuan_operator.plan.restarts import (
+    WELL,
     begin,
+    cleared,
     earliest_start,
     end_by_failure,
     end_by_intent,
+    forgiven,
     is_own_fault,
     may_still_work,
 )
@@ -40,6 +44,8 @@ class Order:
     revision: str | None
     nodes: int
     restart: Restart
+    retry: str = ""
+    """The annotation by which people ask for another try."""
     replace: bool = False
     """Whether it is this group's turn to give way to a new revision, though it is ready."""
 
@@ -61,6 +67,7 @@ class GroupPlan:
 
 def plan_group(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime) -> GroupPlan | None:
     """``memory`` is the recalled one. None when the group is not wanted and nothing is left of it."""
+    memory = forgiven(memory, order.retry, now)
     if memory.retry_at or not memory.attempt:
         return _follow_up(memory, pods, order, now)
     return _watch_over(memory, pods, order, now)
@@ -90,11 +97,12 @@ def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: d
     verdict = root_cause(fallen, survivors=any(pod.end is None for pod in current), now=now)
     if isinstance(verdict, Casualty):
         verdict = replace(verdict, end=located(verdict.end, current))
-        counts = is_own_fault(verdict.end, whole=_whole(memory, current))
-        failed = end_by_failure(memory, verdict.end, order.restart, now, counts=counts)
-        return replace(_end(failed, pods, order, now), culprit=verdict)
+        return replace(_end(_failed(memory, verdict, current, order, now), pods, order, now), culprit=verdict)
     if outdated and (order.replace or not is_ready(memory, pods)):
         return _end(end_by_intent(memory, now), pods, order, now)
+    give_up = gives_up_avoiding(memory, current)
+    if give_up and now >= give_up:
+        return _end(end_by_intent(memory.model_copy(update={"avoid_nodes": []}), now), pods, order, now)
     if _complete(current) and not memory.started_at:
         memory = memory.model_copy(update={"started_at": format_time(now)})
     beginning = not memory.started_at and not outdated and order.revision is not None
@@ -104,7 +112,7 @@ def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: d
         pods=current,
         create=tuple(sorted(set(range(order.nodes)) - {pod.rank for pod in current})) if beginning else (),
         delete=tuple(pod for pod in pods if pod not in current and not pod.terminating),
-        look_again=verdict,
+        look_again=verdict or give_up,
     )
 
 
@@ -120,7 +128,9 @@ def _follow_up(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: da
         start = earliest_start(memory, order.restart, now)
         if start is None or now < start:
             return replace(idle, look_again=start)
-    return replace(idle, memory=begin(memory, order.revision), create=tuple(range(order.nodes)))
+    # Pods that outlive their deletion are on a lost node.
+    memory = avoiding(memory, (pod.node for pod in pods), FailureReason.NODE_LOST, now)
+    return replace(idle, memory=begin(memory, order.revision, now), create=tuple(range(order.nodes)))
 
 
 def _end(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime) -> GroupPlan:
@@ -132,6 +142,15 @@ def _end(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: datetime
         pods=_current(memory, pods),
         delete=tuple(pod for pod in pods if is_to_go(pod, now, drain=drain)),
     )
+
+
+def _failed(
+    memory: GroupStatus, culprit: Casualty, current: tuple[Pod, ...], order: Order, now: datetime
+) -> GroupStatus:
+    if memory.ready_at and culprit.end.time >= parse_time(memory.ready_at) + WELL:
+        memory = cleared(memory)
+    counts = is_own_fault(culprit.end, whole=_whole(memory, current))
+    return end_by_failure(avoiding_culprit(memory, culprit, now), culprit.end, order.restart, now, counts=counts)
 
 
 def _missing(memory: GroupStatus, current: tuple[Pod, ...], order: Order, now: datetime) -> list[Casualty]:

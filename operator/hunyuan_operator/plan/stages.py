@@ -26,12 +26,15 @@ from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.observe.pod import Stage as PodStage
 from hunyuan_operator.plan.cause import GRACE, Casualty, casualty_of, located, root_cause
 from hunyuan_operator.plan.leaving import awaited, is_to_go, longest_wait
+from hunyuan_operator.plan.nodes import NODE_FAULTS, avoiding, avoiding_culprit, gives_up_avoiding
 from hunyuan_operator.plan.restarts import (
     DISRUPTIONS,
     begin,
+    cleared,
     earliest_start,
     end_by_failure,
     end_by_intent,
+    forgiven,
     is_own_fault,
     may_still_work,
 )
@@ -52,6 +55,10 @@ class StageOrder:
     revision: str
     nodes: int
     restart: Restart
+    retry: str = ""
+    """The annotation by which people ask for another try."""
+    checkpoint: int | None = None
+    """Step of the newest one that is known."""
     keep: timedelta | None = None
 
 
@@ -85,7 +92,7 @@ class StagePlan:
 
 
 def plan_stage(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageOrder, now: datetime) -> StagePlan:
-    memory = _recall(memory, attempts)
+    memory = forgiven(_recall(memory, attempts), order.retry, now)
     if memory.finished_at:
         return _keep(memory, attempts, order, now)
     if memory.retry_at or not memory.attempt:
@@ -111,11 +118,12 @@ def _watch_over(memory: StageStatus, attempts: tuple[Attempt, ...], order: Stage
     verdict = _verdict(memory, current, order, now)
     if isinstance(verdict, Casualty):
         verdict = replace(verdict, end=located(verdict.end, current.pods))
-        counts = verdict.end.exit_code != TOLD_TO_END and is_own_fault(verdict.end, whole=_whole(current))
-        failed = end_by_failure(memory, verdict.end, order.restart, now, counts=counts)
-        return replace(_end(failed, attempts, order, now), culprit=verdict)
+        return replace(_end(_failed(memory, verdict, current, order, now), attempts, order, now), culprit=verdict)
     if memory.revision != order.revision:
         return _end(end_by_intent(memory, now), attempts, order, now)
+    give_up = gives_up_avoiding(memory, current.pods)
+    if give_up and now >= give_up:
+        return _end(end_by_intent(memory.model_copy(update={"avoid_nodes": []}), now), attempts, order, now)
     if current.job and not memory.started_at:
         memory = memory.model_copy(update={"started_at": format_time(now)})
     older = tuple(attempt for attempt in attempts if attempt is not current)
@@ -123,7 +131,7 @@ def _watch_over(memory: StageStatus, attempts: tuple[Attempt, ...], order: Stage
         _remove(memory, older, order, now),
         pods=current.pods,
         create=current.job is None and not memory.started_at,
-        look_again=verdict,
+        look_again=verdict or give_up,
     )
 
 
@@ -133,19 +141,31 @@ def _follow_up(memory: StageStatus, attempts: tuple[Attempt, ...], order: StageO
         return replace(_end(memory, attempts, order, now), look_again=longest_wait(old))
     if not order.wanted:
         return _plan(_at_rest(memory, now), order)
-    memory = _forgiven(memory, attempts)
+    memory = _uncounted(memory, attempts)
     if memory.attempt and memory.revision == order.revision:
         start = earliest_start(memory, order.restart, now)
         if start is None or now < start:
             return replace(_plan(memory, order), look_again=start)
-    return replace(_plan(begin(memory, order.revision), order), create=True)
+    # Pods that outlive their deletion are on a lost node.
+    memory = avoiding(memory, (pod.node for one in attempts for pod in one.pods), FailureReason.NODE_LOST, now)
+    memory = begin(memory, order.revision, now).model_copy(update={"resumed_from": order.checkpoint})
+    return replace(_plan(memory, order), create=True)
 
 
-def _forgiven(memory: StageStatus, attempts: tuple[Attempt, ...]) -> StageStatus:
+def _failed(memory: StageStatus, culprit: Casualty, current: Attempt, order: StageOrder, now: datetime) -> StageStatus:
+    if order.checkpoint is not None and order.checkpoint > (memory.resumed_from or 0):
+        memory = cleared(memory)
+    counts = culprit.end.exit_code != TOLD_TO_END and is_own_fault(culprit.end, whole=_whole(current))
+    return end_by_failure(avoiding_culprit(memory, culprit, now), culprit.end, order.restart, now, counts=counts)
+
+
+def _uncounted(memory: StageStatus, attempts: tuple[Attempt, ...]) -> StageStatus:
     """A pod that outlives its deletion is on a lost node: that others missed its rank before was nobody's fault."""
     if memory.reason not in _MISSED or not any(attempt.pods for attempt in attempts):
         return memory
-    return memory.model_copy(update={"reason": FailureReason.NODE_LOST.value, "failures": memory.failures[:-1]})
+    repeated = memory.repeated if memory.reason in NODE_FAULTS else memory.repeated[:-1]
+    undone = {"failures": memory.failures[:-1], "repeated": repeated}
+    return memory.model_copy(update={"reason": FailureReason.NODE_LOST.value, **undone})
 
 
 def _at_rest(memory: StageStatus, now: datetime) -> StageStatus:

@@ -61,6 +61,14 @@ def _of_attempt(what: str, before: RestartMemory, after: RestartMemory, failure:
         where = _place_of(failure) if failure and failure.attempt == after.attempt else ""
         note = f"{attempt}{where}: {after.reason}: {after.message}"
         yield Event(reason=EventReason.ATTEMPT_FAILED, note=note, type="Warning")
+    known = {one.name: one.until for one in before.avoid_nodes}
+    for node in after.avoid_nodes:
+        if node.until != known.get(node.name):
+            yield Event(
+                reason=EventReason.NODE_AVOIDED,
+                note=f"{what}: node {node.name} is avoided until {node.until}: {node.reason}",
+                type="Warning",
+            )
 
 
 def _obstacles(before: list[Condition], after: list[Condition]) -> Iterator[Event]:

@@ -191,6 +191,10 @@ class FakeApi:
         self.subject["spec"] |= spec
         self.subject["metadata"]["generation"] += 1
 
+    def ask_for_retry(self, word: str) -> None:
+        """Someone says that the cause is gone."""
+        self.subject["metadata"].setdefault("annotations", {})[names.RETRY] = word
+
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
@@ -202,7 +206,7 @@ class FakeApi:
     def start_pods(self) -> None:
         """Scheduler and kubelets do their work: every pod runs, on a node of its own."""
         for number, pod in enumerate(self.live_pods()):
-            if "status" not in pod:
+            if not pod["spec"].get("nodeName"):
                 pod["spec"]["nodeName"] = f"node-{number}"
                 running = {"name": "runtime", "state": {"running": {"startedAt": format_time(self.now)}}}
                 pod["status"] = {

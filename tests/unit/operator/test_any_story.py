@@ -180,6 +180,10 @@ def _is_watched(manifest: Manifest) -> bool:
     return manifest["kind"] in {names.DEPLOYMENT_KIND, *_WATCHED}
 
 
+def _is_ready(pod: Object) -> bool:
+    return any(one["type"] == "Ready" for one in pod.get("status", {}).get("conditions", []))
+
+
 def _content(manifest: Object) -> Object:
     copied = copy.deepcopy(manifest)
     copied["metadata"].pop("resourceVersion", None)
@@ -226,7 +230,9 @@ class AnyStory(RuleBasedStateMachine):
 
     @rule(
         number=st.integers(0, 5),
-        how=st.sampled_from([Cause.WorkerDied, Cause.EngineFailed, Cause.RankLost, 1, 143, "OOMKilled"]),
+        how=st.sampled_from(
+            [Cause.WorkerDied, Cause.EngineFailed, Cause.RankLost, Cause.GpuFault, 1, 143, "OOMKilled"]
+        ),
     )
     def end_container(self, number: int, how: Cause | int | str) -> None:
         if pod := self._pod(number):
@@ -235,6 +241,19 @@ class AnyStory(RuleBasedStateMachine):
             else:
                 self.cluster.end(pod["metadata"]["name"], how)
             self.cluster.publish()
+
+    @rule(number=st.integers(0, 5))
+    def find_no_node(self, number: int) -> None:
+        """As when all other nodes are full, and one is avoided."""
+        waiting = [pod for pod in self.cluster.live_pods() if not pod["spec"].get("nodeName")]
+        if waiting and not any(_is_ready(pod) for pod in self.cluster.live_pods()):
+            self.cluster.trouble(waiting[number % len(waiting)]["metadata"]["name"], "0/2 nodes are available")
+            self.cluster.publish()
+
+    @rule(word=st.sampled_from("ab"))
+    def ask_for_retry(self, word: str) -> None:
+        self.cluster.ask_for_retry(word)
+        self.cluster.publish()
 
     @rule(number=st.integers(0, 5), reason=st.sampled_from(["EvictionByEvictionAPI", "DeletionByTaintManager", ""]))
     def disrupt(self, number: int, reason: str) -> None:
@@ -323,6 +342,7 @@ class AnyStory(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.cluster.fault = None
         self.cluster.change(groups=3, suspend=False)
+        self.cluster.ask_for_retry("after three of the same")
         self.recover()
         assert self.cluster.condition("Ready")[0] == "True", self.cluster.subject["status"]
         assert len(self.cluster.pods) == 6

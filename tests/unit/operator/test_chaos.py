@@ -70,6 +70,7 @@ def test_any_story_keeps_attempts_apart_and_ends_well(story: list[tuple[str]]) -
             await act(cluster, *step)
             check(cluster)
         cluster.change(groups=2, suspend=False)
+        cluster.ask_for_retry("after three of the same")
         for _ in range(15):
             await cluster.settle()
             check(cluster)

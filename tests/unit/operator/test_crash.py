@@ -38,6 +38,28 @@ async def failure(cluster: FakeCluster) -> None:
     await play(cluster)
 
 
+async def node_fault(cluster: FakeCluster) -> None:
+    """The next attempt avoids the node, and finds no other until it avoids none."""
+    cluster.end("tiny-g0-1-1", Cause.GpuFault, "uncorrectable ECC error encountered")
+    await survive(cluster)
+    cluster.let_go()
+    cluster.advance(60)
+    await survive(cluster)
+    cluster.trouble("tiny-g0-2-1", "0/2 nodes are available")
+    await survive(cluster)
+    cluster.advance(120)
+    await play(cluster)
+
+
+async def repeated(cluster: FakeCluster) -> None:
+    """The same three times, which stalls, and then someone's help."""
+    for attempt in (1, 2, 3):
+        cluster.end(f"tiny-g0-{attempt}-1", Cause.WorkerDied, f"process {attempt} was killed")
+        await play(cluster)
+    cluster.ask_for_retry("now")
+    await play(cluster)
+
+
 async def hopeless(cluster: FakeCluster) -> None:
     cluster.end("tiny-g0-1-0", Cause.ModelNotFound, "no folder")
     await play(cluster)
@@ -62,6 +84,9 @@ async def suspend(cluster: FakeCluster) -> None:
     await play(cluster)
 
 
+_TIMES = {"failures", "startedAt", "readyAt", "retryAt", "repeated", "avoidNodes"}
+
+
 def end_state(cluster: FakeCluster) -> dict[str, Any]:
     """All but times, and what only counts passes."""
     status = cluster.subject["status"]
@@ -69,7 +94,7 @@ def end_state(cluster: FakeCluster) -> dict[str, Any]:
         "objects": sorted(cluster.objects),
         "revisions": {name: cluster.pod(name)["metadata"]["labels"]["hunyuan.dev/revision"] for name in cluster.pods},
         "conditions": [{**c, "lastTransitionTime": ""} for c in status["conditions"]],
-        "failures": [(g["index"], g["attempt"], len(g.get("failures", []))) for g in status["groupStatuses"]],
+        "memories": [{k: v for k, v in g.items() if k not in _TIMES} for g in status["groupStatuses"]],
         "lastFailure": {**status.get("lastFailure", {}), "time": ""},
     }
 
@@ -85,7 +110,7 @@ async def tell(story: Story, crash_at: int, *, after_effect: bool) -> FakeCluste
 
 
 @pytest.mark.parametrize("after_effect", [False, True], ids=["before the write", "after the write"])
-@pytest.mark.parametrize("story", [play, failure, hopeless, new_revision, scale, suspend])
+@pytest.mark.parametrize("story", [play, failure, node_fault, repeated, hopeless, new_revision, scale, suspend])
 async def test_a_crash_at_any_write_leads_to_the_same_end(story: Story, after_effect: bool) -> None:
     undisturbed = await tell(story, crash_at=0, after_effect=False)
     assert len(undisturbed.writes) >= 3

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 from hunyuan_operator.api.reasons import EventReason
+from hunyuan_operator.observe.manifest import Manifest
 
 from hunyuan_runtime.termination import Cause
-from tests.unit.operator.fake_cluster import ARCHITECTURE, FakeCluster, deployment
+from tests.unit.operator.fake_cluster import ARCHITECTURE, FakeCluster, Object, deployment
 
 LEADER, WORKER = "tiny-g0-1-0", "tiny-g0-1-1"
 
@@ -23,6 +24,7 @@ async def test_one_ranks_end_ends_the_whole_group_and_its_cause_stays_in_status(
     cluster.end(WORKER, Cause.WorkerDied, "rank 1's engine process was killed")
     await cluster.settle()
     failure = cluster.subject["status"]["lastFailure"]
+    assert len(failure.pop("fingerprint")) == 8
     assert failure == {
         "time": "2026-11-24T12:00:01Z",
         "group": 0,
@@ -40,6 +42,51 @@ async def test_one_ranks_end_ends_the_whole_group_and_its_cause_stays_in_status(
     assert cluster.condition("Ready") == ("False", "BackOff")
     assert [event.reason for event in cluster.events] == [EventReason.ATTEMPT_FAILED]
     assert f"pod {WORKER} on node node-1, exit code 75" in cluster.events[0].note
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        pytest.param([(WORKER, 137, {"reason": "OOMKilled"})], (WORKER, "OOMKilled", 137, "SIGKILL"), id="memory"),
+        pytest.param([(WORKER, 139, {})], (WORKER, "Signalled", 139, "SIGSEGV"), id="a signal"),
+        pytest.param([(WORKER, 3, {})], (WORKER, "Exited", 3, ""), id="an exit code of nobody's"),
+        pytest.param([(WORKER, Cause.RayFailed, {})], (WORKER, "RayFailed", 72, ""), id="the runtime's own"),
+        pytest.param(
+            [(LEADER, 1, {"ago": 2}), (WORKER, 139, {"ago": 5})],
+            (WORKER, "Signalled", 139, "SIGSEGV"),
+            id="the first by time, not by rank",
+        ),
+        pytest.param(
+            [(WORKER, Cause.NetworkSlow, {"container": "preflight"})],
+            (WORKER, "NetworkSlow", 81, ""),
+            id="an init container",
+        ),
+    ],
+)
+async def test_the_failure_names_who_and_how(
+    cluster: FakeCluster, ends: list[tuple[str, Cause | int, Object]], told: tuple[str, str, int, str]
+) -> None:
+    cluster.advance(10)
+    for name, how, more in ends:
+        cluster.end(name, how, **more)
+    await cluster.settle()
+    failure = cluster.status.last_failure
+    assert failure is not None
+    assert (failure.pod, failure.reason, failure.exit_code, failure.signal) == told
+    assert failure.node == "node-1"
+    assert failure.container == ends[0][2].get("container", "runtime")
+
+
+async def test_the_last_twenty_lines_of_the_culprits_log_are_kept(cluster: FakeCluster) -> None:
+    async def log_tail(pod: Manifest, container: str, lines: int) -> str:
+        return "".join(f"{line} {pod['metadata']['name']}/{container}\n" for line in range(lines))
+
+    cluster.log_tail = log_tail  # type: ignore[method-assign]  # a kubelet with much to say
+    cluster.end(WORKER, 1)
+    await cluster.settle()
+    assert cluster.status.last_failure is not None
+    lines = cluster.status.last_failure.log.splitlines()
+    assert (len(lines), lines[-1]) == (20, f"19 {WORKER}/runtime")
 
 
 async def test_a_rank_that_cannot_tell_is_named_by_another(cluster: FakeCluster) -> None:

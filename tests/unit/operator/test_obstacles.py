@@ -68,6 +68,8 @@ async def test_a_refused_pod_is_told_once_and_asked_for_again(reason: Reason, st
     assert cluster.condition("Degraded") == ("True", reason)
     assert cluster.condition("Stalled") == (("True", reason) if stalls else ("", ""))
     assert next(event.reason for event in cluster.events if event.type == "Warning") is EventReason.REFUSED
+    group = cluster.status.group_statuses[0]
+    assert (group.attempt, group.failures) == (1, []), "no restart is burnt"
     cluster.writes.clear()
     cluster.events.clear()
     assert (await cluster.pass_once()).requeue_after is not None

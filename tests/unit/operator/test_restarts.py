@@ -14,7 +14,7 @@ RESTART = Restart.model_validate({"limit": 5, "window": "1h", "backoff": {"initi
 
 def fail(memory: GroupStatus, at: float, reason: str = "WorkerDied", restart: Restart = RESTART) -> GroupStatus:
     now = NOON + timedelta(seconds=at)
-    end = End(time=now, reason=reason, message="it broke")
+    end = End(time=now, reason=reason, message="it tore" if len(memory.failures) % 2 else "it broke")
     return end_by_failure(memory, end, restart, now, counts=reason not in DISRUPTIONS)
 
 
@@ -22,7 +22,7 @@ def after(*times: float, restart: Restart = RESTART) -> GroupStatus:
     """A group that failed so many seconds after noon."""
     memory = GroupStatus(index=0, attempt=1, revision="r")
     for number, at in enumerate(times):
-        memory = fail(begin(memory, "r") if number else memory, at, restart=restart)
+        memory = fail(begin(memory, "r", NOON) if number else memory, at, restart=restart)
     return memory
 
 
@@ -70,7 +70,7 @@ def test_a_raised_limit_helps_at_once() -> None:
 
 @pytest.mark.parametrize("reason", ["Preempted", "Evicted", "NodeLost", "PodDeleted"])
 def test_a_disruption_waits_the_initial_back_off_and_does_not_count(reason: str) -> None:
-    memory = fail(begin(after(0, 100), "r"), 200, reason)
+    memory = fail(begin(after(0, 100), "r", NOON), 200, reason)
     assert len(memory.failures) == 2
     assert memory.retry_at == format_time(NOON + timedelta(seconds=210))
 
@@ -83,8 +83,8 @@ def test_what_cannot_be_retried_never_starts_again() -> None:
 
 def test_another_revision_starts_with_a_clean_slate_but_attempts_count_on() -> None:
     memory = after(0, 100, 200)
-    assert begin(memory, "r").failures == memory.failures
-    assert begin(memory, "s") == GroupStatus(index=0, attempt=memory.attempt + 1, revision="s")
+    assert begin(memory, "r", NOON).failures == memory.failures
+    assert begin(memory, "s", NOON) == GroupStatus(index=0, attempt=memory.attempt + 1, revision="s")
 
 
 def test_a_back_off_that_doubles_a_thousand_times_is_still_the_maximum() -> None:

@@ -40,8 +40,16 @@ CONFIG = ServeConfig(
 class PlayedRay:
     """Daemons that live until ``dies_after`` checks."""
 
-    def __init__(self, *, dies_after: int = 10**9, engine_error: str = "", starts: list[Cause] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        dies_after: int = 10**9,
+        engine_error: str = "",
+        starts: list[Cause] | None = None,
+        gpu_fault: tuple[str, str] = ("", ""),
+    ) -> None:
         self.checks_left = dies_after
+        self._gpu_fault = gpu_fault
         self.starts = starts or []
         self.cleared = 0
         self._engine_error = engine_error
@@ -60,6 +68,9 @@ class PlayedRay:
 
     def engine_error(self) -> str:
         return self._engine_error
+
+    def gpu_fault(self) -> tuple[str, str]:
+        return self._gpu_fault
 
     def dying_words(self, pid: int) -> str:
         return f"last words of {pid}"
@@ -201,6 +212,32 @@ def test_another_ranks_death_is_published_first_and_claimed_after_the_head_start
     assert (status.status.failed_cause, end.ranks) == ("WorkerDied", (2,))
 
 
+ECC = "uncorrectable ECC error encountered"
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (Report(event="failed", cause="EngineFailed", message="see the log"), "10.0.0.2"),
+        (Report(event="rank-died", ranks=[2], pid=7, message="aborted"), ""),
+    ],
+    ids=["an error that the engine heard of", "a process that died of it"],
+)
+def test_a_broken_gpu_is_told_by_the_rank_that_has_it(status: Server, fault: Report, told: str) -> None:
+    member = leader(status, PlayedRay(gpu_fault=(ECC, told)))
+    member.peers = type("Played", (), {"look": lambda _: [], "watch": lambda *_: None})()
+    end = end_of(member, *JOINED, Report(event="loading", addresses={0: "10.0.0.0", 2: "10.0.0.2"}), fault)
+    assert (end.cause, end.ranks) == (Cause.EngineFailed, (2,)), "a consequence"
+    assert (status.status.failed_rank, status.status.failed_cause) == (2, "GpuFault")
+    assert status.status.message == f"{ECC} on rank 2"
+
+
+def test_a_broken_gpu_of_its_own_is_the_leaders_own_end(status: Server) -> None:
+    died = Report(event="rank-died", ranks=[0], pid=7, message="aborted")
+    end = end_of(leader(status, PlayedRay(gpu_fault=(ECC, ""))), *LOADING, died)
+    assert (end.cause, end.ranks, str(end)) == (Cause.GpuFault, (0,), f"{ECC} on rank 0")
+
+
 def test_rays_death_is_rays(status: Server) -> None:
     assert end_of(leader(status, PlayedRay(dies_after=6)), *LOADING).cause is Cause.RayFailed
 
@@ -269,6 +306,12 @@ def test_a_worker_ends_when_the_leader_says_that_its_process_died(
     end = stay(worker(status, PlayedRay(), SERVING, SERVING.model_copy(update=blame)))
     assert (end.cause, str(end)) == (Cause.WorkerDied, "rank 1 was killed")
     assert "last words of 7" in capsys.readouterr().err
+
+
+def test_a_worker_whose_process_died_of_its_gpu_says_so(status: Server) -> None:
+    blame = {"failed_rank": 1, "failed_pid": 7, "failed_cause": "WorkerDied", "message": "rank 1 aborted"}
+    end = stay(worker(status, PlayedRay(gpu_fault=(ECC, "")), SERVING, SERVING.model_copy(update=blame)))
+    assert (end.cause, str(end)) == (Cause.GpuFault, f"{ECC}: rank 1 aborted")
 
 
 def test_a_worker_stays_while_another_rank_is_blamed_and_loses_its_leader_later(status: Server) -> None:

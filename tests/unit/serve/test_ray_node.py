@@ -1,12 +1,14 @@
 """What Ray is started with: fixed ports, the rank's own address, nothing that a NetworkPolicy couldn't know."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hunyuan_runtime.config import Port, Rank
 from hunyuan_runtime.preflight.wiring import Wiring
-from hunyuan_runtime.serve.ray_node import Node, environment, rank_of, rank_resource, start_command
+from hunyuan_runtime.processes import Children
+from hunyuan_runtime.serve.ray_node import Node, RayNode, environment, rank_of, rank_resource, start_command
 
 
 def node(index: int) -> Node:
@@ -59,3 +61,13 @@ def test_a_user_without_a_passwd_entry_has_a_name_and_a_home_that_can_be_written
 def test_a_rank_is_known_by_its_nodes_resource() -> None:
     assert rank_of({"CPU": 1, "GPU": 8, rank_resource(12): 1}) == 12
     assert rank_of({"CPU": 1}) is None
+
+
+def test_a_broken_gpu_is_found_in_the_logs_of_its_workers(tmp_path: Path) -> None:
+    ray_node = RayNode(replace(node(0), work=tmp_path), {}, Children())
+    assert ray_node.gpu_fault() == ("", "")
+    logs = tmp_path / "ray/session_1/logs"
+    logs.mkdir(parents=True)
+    (logs / "worker-a-1.err").write_text("all is well\n")
+    (logs / "worker-b-2.err").write_text("(pid=3, ip=10.0.0.1)\nCUDA error: uncorrectable ECC error encountered\n")
+    assert ray_node.gpu_fault() == ("uncorrectable ECC error encountered", "10.0.0.1")

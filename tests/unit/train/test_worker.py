@@ -29,10 +29,26 @@ GLOO = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connec
         (GLOO, Cause.RankLost, "Connection closed by peer"),
         (dist.DistBackendError("NCCL error: remote process exited"), Cause.RankLost, "remote process exited"),
         (dist.DistNetworkError("reset"), Cause.RankLost, "reset"),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered\nCompile with"), Cause.GpuFault, "ECC"),
+        (
+            dist.DistBackendError("Cuda failure 220 'uncorrectable NVLink error detected during the execution'"),
+            Cause.GpuFault,
+            "NVLink",
+        ),
         (RuntimeError("shape mismatch"), Cause.Unexpected, "RuntimeError: shape mismatch"),
         (KeyError(), Cause.Unexpected, "KeyError: KeyError"),
     ],
-    ids=["a cause of ours", "memory", "gloo", "NCCL", "the store", "a defect", "without words"],
+    ids=[
+        "a cause of ours",
+        "memory",
+        "gloo",
+        "NCCL",
+        "the store",
+        "a GPU",
+        "a link of GPUs",
+        "a defect",
+        "without words",
+    ],
 )
 def test_an_exception_has_a_cause(error: Exception, cause: Cause, words: str) -> None:
     failure = cause_of(error, patience=120)
