@@ -206,7 +206,7 @@ class FakeApi:
     def start_pods(self) -> None:
         """Scheduler and kubelets do their work: every pod runs, on a node of its own."""
         for number, pod in enumerate(self.live_pods()):
-            if not pod["spec"].get("nodeName"):
+            if "status" not in pod or not pod["spec"].get("nodeName"):
                 pod["spec"]["nodeName"] = f"node-{number}"
                 running = {"name": "runtime", "state": {"running": {"startedAt": format_time(self.now)}}}
                 pod["status"] = {
