@@ -291,7 +291,7 @@ TRAINING = (
         detected="its status port is silent for 15 s; or its pod's toleration ends, some 80 s after its last sign",
         within="20 s",
         action=f"{RESUMED}, on other nodes; uncounted once the pod outlives its deletion",
-        status="`RankUnreachable`, the silent one; then `NodeLost`",
+        status="`RankUnreachable` or `RankLost`, the silent one; then `NodeLost`",
         test="e2e/test_tuning_faults.py test_a_lost_node",
     ),
     Fault(

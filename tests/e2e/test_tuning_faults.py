@@ -20,7 +20,7 @@ from tests import stack
 from tests.cluster.nodes import Node
 from tests.cluster.paths import SMALL_VOLUME
 from tests.cluster.testbed import NODES
-from tests.e2e import tuning
+from tests.e2e import matrix, tuning
 from tests.e2e.tuning import Object
 from tests.stack import DEMO_NAMESPACE as NAMESPACE
 
@@ -39,8 +39,9 @@ TRAINING = {
     "precision": "fp32",
     "seed": 7,
 }
-RESTARTED = 300
-"""Seconds from a fault to the first new step: the attempt's end, its back-off, and two imports of torch."""
+RESTARTED = 420
+"""Seconds from a fault to the first new step: the attempt's end, its back-off, two minutes in which a node that was at
+fault is avoided and there is no other, and two imports of torch."""
 
 KILL_THE_RANK = """
 import os, psutil, signal
@@ -99,7 +100,7 @@ def trains(cluster: testbed.Cluster, *, beyond: int) -> Object:
 
 
 @contextmanager
-def told_and_resumed(cluster: testbed.Cluster, *reasons: str) -> Iterator[Object]:
+def told_and_resumed(cluster: testbed.Cluster, fault: str, *reasons: str) -> Iterator[Object]:
     """A fault in the body: told with one of these reasons, and the next attempt begins where the last was saved.
 
     The mapping holds the status before the fault and, afterwards, the failure.
@@ -116,10 +117,12 @@ def told_and_resumed(cluster: testbed.Cluster, *reasons: str) -> Iterator[Object
         return failure if failure and failure != before.get("lastFailure") else None
 
     failure = stack.wait_until("the fault is told", fell, timeout=180, state=lambda: _state(cluster))
-    print(f"told after {time.time() - began:.1f} s:", json.dumps(failure | {"log": "..."}, ensure_ascii=False))
+    seen = time.time() - began
+    print(f"told after {seen:.1f} s:", json.dumps(failure | {"log": "..."}, ensure_ascii=False))
     assert failure["reason"] in reasons, failure
     record["failure"] = failure
     again = stack.wait_until("the next attempt trains", lambda: _next(cluster, attempt), timeout=RESTARTED)
+    matrix.record(fault, seen=seen, again=time.time() - began, reason=failure["reason"])
     print(f"trains again after {time.time() - began:.1f} s, at step {again['progress']['step']}")
     assert again["progress"]["lastCheckpoint"] >= saved, "nothing is trained twice beyond one save interval"
 
@@ -143,7 +146,7 @@ def rank(cluster: testbed.Cluster, index: int) -> Object:
 
 
 def test_a_killed_rank(cluster: testbed.Cluster, run: None) -> None:
-    with told_and_resumed(cluster, "WorkerDied") as record:
+    with told_and_resumed(cluster, "training-killed", "WorkerDied") as record:
         victim = rank(cluster, 1)
         cluster.kubectl("-n", NAMESPACE, "exec", victim["metadata"]["name"], "--", "python3", "-c", KILL_THE_RANK)
     assert record["failure"]["pod"] == victim["metadata"]["name"]
@@ -152,7 +155,7 @@ def test_a_killed_rank(cluster: testbed.Cluster, run: None) -> None:
 
 def test_a_deleted_pod_saves_first_and_is_not_counted(cluster: testbed.Cluster, run: None) -> None:
     counted = len(tuning.stage(tuning.status(cluster, DISTURBED), "train").get("failures", []))
-    with told_and_resumed(cluster, "PodDeleted"):
+    with told_and_resumed(cluster, "training-disrupted", "PodDeleted"):
         cluster.kubectl("-n", NAMESPACE, "delete", "pod", rank(cluster, 0)["metadata"]["name"], "--wait=false")
     assert len(tuning.stage(tuning.status(cluster, DISTURBED), "train").get("failures", [])) <= counted
 
@@ -169,7 +172,7 @@ def test_a_restart_of_the_operator_is_no_fault(cluster: testbed.Cluster, run: No
 def test_a_full_disk_while_saving(cluster: testbed.Cluster, run: None) -> None:
     filler = SMALL_VOLUME / "filler"
     try:
-        with told_and_resumed(cluster, "SaveFailed") as record:
+        with told_and_resumed(cluster, "training-disk", "SaveFailed") as record:
             free = shutil.disk_usage(SMALL_VOLUME).free
             with filler.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, free - 4096)
@@ -220,7 +223,8 @@ def cut_off(node: Node) -> Iterator[None]:
 def test_a_lost_node(cluster: testbed.Cluster, run: None) -> None:
     """The other rank tells within seconds. Where there is no third node, training goes on when this one is back."""
     [operator] = stack.list_of(cluster, "pods", stack.SYSTEM_NAMESPACE, "app.kubernetes.io/name=hunyuan-operator")
-    with told_and_resumed(cluster, "RankLost", "RankUnreachable", "NodeLost", "LeaderLost") as record:
+    reasons = ("RankLost", "RankUnreachable", "NodeLost", "LeaderLost")
+    with told_and_resumed(cluster, "training-cut", *reasons) as record:
         victim = next(
             pod
             for pod in tuning.pods(cluster, DISTURBED)
