@@ -78,8 +78,9 @@ def write_proxy(kubeconfig: Path) -> Iterator[tuple[WriteProxy, Path]]:
     """The proxy, and a kubeconfig like the other that leads through it."""
     config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
     target = config["clusters"][0]["cluster"]
-    authority = base64.b64decode(target.pop("certificate-authority-data")).decode()
-    proxy = WriteProxy(target["server"], ssl.create_default_context(cadata=authority))
+    authority = base64.b64decode(target.pop("certificate-authority-data", "")).decode()
+    tls = ssl.create_default_context(cafile=target.pop("certificate-authority", None), cadata=authority or None)
+    proxy = WriteProxy(target["server"], tls)
     ready, loop, stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(proxy.serve(ready, stop),), daemon=True)
     thread.start()
