@@ -103,6 +103,18 @@ HunyuanFineTune demo/car  Ready for 9m5s: car/merged in claim models
 └── adapter  car/adapter in claim models"""
 
 
+def test_a_group_that_fails_again_and_again_says_what_ends_that_and_where_it_does_not_go() -> None:
+    manifest = golden("tiny-worker-died")
+    group = manifest["status"]["groupStatuses"][0]
+    group["repeated"] = ["2026-11-24T12:00:00Z", "2026-11-24T12:05:00Z", "2026-11-24T12:10:01Z"]
+    group["avoidNodes"] = [{"name": "node-7", "reason": "GpuFault", "until": "2026-11-24T13:00:00Z"}]
+    manifest["status"]["lastFailure"] |= {"exitCode": 139, "signal": "SIGSEGV"}
+    shown = rendered(tree(manifest, NOW))
+    assert "avoids node-7 until 2026-11-24T13:00:00Z: GpuFault" in shown
+    assert "3 times in a row: mend the cause, then change the annotation hunyuan.dev/retry" in shown
+    assert "WorkerDied, exit code 139 (SIGSEGV): " in shown
+
+
 @pytest.mark.parametrize(
     ("case", "expected"),
     [

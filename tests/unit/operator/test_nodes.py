@@ -99,6 +99,23 @@ async def test_so_is_a_node_whose_pod_outlives_its_deletion_whatever_was_told_be
     assert nodes_of(cluster.pod("tiny-g0-2-0")) == (["node-1"], ["node-0"])
 
 
+async def test_a_pod_that_kubernetes_removes_by_force_is_waited_for_no_longer(cluster: FakeCluster) -> None:
+    """As it does with the taint node.kubernetes.io/out-of-service."""
+    told = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": ""}
+    moment = {"lastTransitionTime": format_time(cluster.now)}
+    cluster.pod(WORKER)["status"]["conditions"].append(told | moment)
+    cluster.remove(("Pod", WORKER))
+    await cluster.settle()
+    cluster.evaporate(LEADER)
+    cluster.advance(10)
+    await cluster.settle()
+    assert cluster.pods == [WORKER], "it may still run"
+    cluster.evaporate(WORKER)
+    await cluster.settle()
+    assert cluster.pods == ["tiny-g0-2-0", "tiny-g0-2-1"]
+    assert nodes_of(cluster.pod("tiny-g0-2-0")) == (["node-1"], ["node-0"])
+
+
 async def test_a_node_is_forgiven_after_an_hour(cluster: FakeCluster) -> None:
     cluster.end(WORKER, Cause.GpuFault)
     await cluster.settle()
