@@ -30,6 +30,7 @@ from tests.engine.network import cut_off, pod_networks
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.network,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
 ]
 

@@ -34,6 +34,7 @@ from tests.engine.training_pods import PATIENCE, PodProcess, Pods
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.network,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
 ]
 
