@@ -20,7 +20,7 @@ def main(port: int, liveness_port: int) -> None:
 
     Credentials come from the pod's service account, or from KUBECONFIG. The environment says the rest:
     HUNYUAN_RUNTIME_IMAGE, POD_NAMESPACE and POD_NAME are required; HUNYUAN_TRAIN_IMAGE, WATCH_NAMESPACES,
-    WORKERS, LOG_LEVEL and LOG_FORMAT (text or json) are not.
+    WORKERS, LEASE_DURATION, LOG_LEVEL and LOG_FORMAT (text or json) are not.
     """
     try:
         settings = Settings.from_env(os.environ)

@@ -18,7 +18,7 @@ from typing import Any
 
 import kopf
 
-from hunyuan_operator import handlers, login, web
+from hunyuan_operator import fence, handlers, login, web
 from hunyuan_operator.api import names
 from hunyuan_operator.cluster.answers import NotFound
 from hunyuan_operator.cluster.client import ApiClient
@@ -28,7 +28,7 @@ from hunyuan_operator.cluster.lease import Lease
 from hunyuan_operator.cluster.port import Key
 from hunyuan_operator.controller import RESYNC, Controller
 from hunyuan_operator.errors import ClusterError, Unavailable
-from hunyuan_operator.leader import Elector, LeaseLost, Time
+from hunyuan_operator.leader import Elector, LeaseLost, Periods, Time
 from hunyuan_operator.metrics import Metrics
 from hunyuan_operator.reconcile import reconcile
 from hunyuan_operator.reconcile_finetune import reconcile_finetune
@@ -55,13 +55,13 @@ EXPECTED_ENDS = (ClusterError, LeaseLost, WatchEnded, kopf.LoginError)
 
 
 class Operator:
-    def __init__(self, settings: Settings, cluster: KubeCluster, lease: Lease, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, cluster: KubeCluster, elector: Elector, metrics: Metrics) -> None:
         self._rng = random.Random()  # noqa: S311 - spreads load, hides nothing
         self._settings = settings
         self._cluster = cluster
         self._metrics = metrics
         self._queue: WorkQueue[Key] = WorkQueue(asyncio.get_running_loop(), self._rng)
-        self._elector = Elector(lease, settings.identity, Time(monotonic=time.monotonic, now=_now), self._rng)
+        self._elector = elector
         self._relisted = asyncio.Event()
         self.synced = False
         metrics.watch_depth(lambda: len(self._queue))
@@ -155,10 +155,17 @@ async def run(settings: Settings, port: int, liveness_port: int) -> None:
         client = await stack.enter_async_context(ApiClient(login.credentials, time.monotonic, metrics.requested))
         runtime = await stack.enter_async_context(runtime_session())
         cluster = KubeCluster(client, runtime, Recorder(client, settings.identity), _now)
-        operator = Operator(settings, cluster, Lease(client, settings.namespace, LEASE_NAME), metrics)
+        operator = Operator(settings, cluster, _elector(settings, client), metrics)
         await stack.enter_async_context(web.serving(metrics, lambda: operator.synced, port))
         await operator.run(stop, f"http://0.0.0.0:{liveness_port}/healthz")
     logger.info("stopped")
+
+
+def _elector(settings: Settings, client: ApiClient) -> Elector:
+    periods = Periods(duration=settings.lease_duration)
+    lease = Lease(client, settings.namespace, LEASE_NAME, periods.renew_deadline / 2)
+    clock = Time(monotonic=time.monotonic, now=_now, fence=fence.install())
+    return Elector(lease, settings.identity, clock, random.Random(), periods)  # noqa: S311 - spreads load, hides nothing
 
 
 def _now() -> datetime:

@@ -46,7 +46,7 @@ def changes(observed: Children, wanted: Wanted, delete: Iterable[Manifest], moun
     shared = {_id(manifest): manifest for manifest in wanted.shared}
     new = tuple(manifest for key, manifest in shared.items() if key not in observed.objects)
     differing = tuple(
-        manifest
+        _at_version_of(observed.objects[key], manifest)
         for key, manifest in shared.items()
         if key in observed.objects and _applied_hash(observed.objects[key]) != _applied_hash(manifest)
     )
@@ -143,6 +143,12 @@ def _leftovers(observed: Children, shared: dict[ObjectId, Object], mounted: Cont
         for (kind, name), manifest in observed.objects.items()
         if kind in _LEFT_OVER and name not in mounted and (kind, name) not in shared
     )
+
+
+def _at_version_of(observed: Manifest, manifest: Object) -> Object:
+    """To be applied to what was observed, and to nothing that was written since."""
+    version = observed["metadata"]["resourceVersion"]
+    return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}}
 
 
 def _id(manifest: Manifest) -> ObjectId:

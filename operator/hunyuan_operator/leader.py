@@ -2,7 +2,8 @@
 
 A candidate never compares its clock with the holder's: a Lease counts as held for its duration since the candidate last
 saw it change. The holder renews every ``retry`` seconds and gives up when it could not for ``renew_deadline``, which is
-shorter than ``duration``, so it has stopped before anyone else starts.
+shorter than ``duration``, so it has stopped before anyone else starts. A holder that can't even give up, because it is
+frozen or busy, is ended by :mod:`hunyuan_operator.fence`, which each renewal winds up for another ``fence`` seconds.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from hunyuan_operator.errors import ClusterError
+
+_AT_ONCE = 1e-3
 
 
 class LeaseLost(Exception):
@@ -29,12 +32,27 @@ class Store(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Periods:
-    """Seconds."""
+    """Seconds, in client-go's proportions to the Lease's duration.
 
-    duration: int = 15
-    renew_deadline: float = 10.0
-    retry: float = 2.0
+    A leader that is killed is followed after at most ``duration`` and two jittered ``retry``: a standby may be one late
+    to see its last renewal, and one late to see the Lease's end.
+    """
+
+    duration: int
     jitter: float = 0.2
+
+    @property
+    def renew_deadline(self) -> float:
+        return self.duration * 2 / 3
+
+    @property
+    def fence(self) -> float:
+        """Late enough for an orderly end after ``renew_deadline``, and well before ``duration``."""
+        return self.duration * 5 / 6
+
+    @property
+    def retry(self) -> float:
+        return self.duration * 2 / 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +61,8 @@ class Time:
 
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
+    fence: Callable[[float], None]
+    """End this process after so many seconds, unless called again before; never, if 0."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -53,7 +73,7 @@ class Elector:
         identity: str,
         time: Time,
         rng: random.Random,
-        periods: Periods = Periods(),
+        periods: Periods,
     ) -> None:
         self._store = store
         self._identity = identity
@@ -100,7 +120,11 @@ class Elector:
             raise LeaseLost(f"the lease could not be renewed for {self._periods.renew_deadline:.0f} s")
 
     async def release(self) -> None:
-        """Let another lead at once, if this instance leads. Best effort: without it, the Lease runs out."""
+        """Let another lead at once, if this instance leads. Best effort: without it, the Lease runs out.
+
+        Nothing of this process may write any more.
+        """
+        self._time.fence(0)
         if not self.leads:
             return
         self.leads = False
@@ -123,6 +147,7 @@ class Elector:
             return False
         # The others count from when they see the renewal, which is later.
         self._renewed_at = started
+        self._time.fence(max(started + self._periods.fence - self._time.monotonic(), _AT_ONCE))
         return True
 
     def _look(self, lease: Mapping[str, Any]) -> None:

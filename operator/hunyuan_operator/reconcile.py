@@ -3,7 +3,8 @@
 The order of writes makes a crash between any two of them harmless:
 
 1. the memory of attempts and failures goes into status before it is acted on, so that a cause is never lost with the
-   pods that showed it, and an attempt is never forgotten;
+   pods that showed it, and an attempt is never forgotten. The API server takes it only from a pass that knows the last
+   one, so that nothing is begun on an old picture;
 2. :mod:`hunyuan_operator.execute` makes what the plan asks for;
 3. status tells how that went.
 
@@ -26,7 +27,7 @@ from hunyuan_operator.execute import changes, ending, execute
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.observe.world import Observed, leaders_to_ask, observe
 from hunyuan_operator.plan.deployment import DeploymentPlan, plan_deployment
-from hunyuan_operator.report import POLL, Result, failure_of, invalid, random_token, report
+from hunyuan_operator.report import POLL, Result, confirm, failure_of, invalid, random_token, report
 from hunyuan_operator.settings import Settings
 from hunyuan_operator.status.deployment import News, status_of
 from hunyuan_operator.status.events import events
@@ -52,9 +53,12 @@ async def reconcile(
     news = News(failure=await _newest_failure(deployment, plan, cluster))
 
     status = deployment.status
-    if _must_remember(plan, status):
-        status = await _report(manifest, status, status_of(deployment, plan, observed, news, now), cluster)
     wanted = build(deployment, plan, settings.runtime_image)
+    if _must_remember(plan, status):
+        after = status_of(deployment, plan, observed, news, now)
+        manifest, status = await _report(manifest, status, after, cluster), after
+    elif wanted.workload:
+        manifest = await confirm(manifest, status, cluster)
     to_do = changes(observed, wanted, _endings(deployment, plan), {pod.config for pod in observed.pods})
     refusal = await execute(to_do, deployment, cluster, token)
     if refusal:
@@ -102,9 +106,8 @@ def _must_remember(plan: DeploymentPlan, status: HunyuanDeploymentStatus) -> boo
 
 async def _report(
     manifest: Manifest, before: HunyuanDeploymentStatus, after: HunyuanDeploymentStatus, cluster: Cluster
-) -> HunyuanDeploymentStatus:
-    await report(manifest, before, after, events(before, after), cluster)
-    return after
+) -> Manifest:
+    return await report(manifest, before, after, events(before, after), cluster)
 
 
 def _look_again(plan: DeploymentPlan, observed: Observed, news: News, now: datetime) -> timedelta | None:

@@ -22,7 +22,7 @@ from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.plan.finetune import FineTunePlan, plan_fine_tune
 from hunyuan_operator.plan.revision import runtime_image
-from hunyuan_operator.report import POLL, Result, failure_of, invalid, random_token, report
+from hunyuan_operator.report import POLL, Result, confirm, failure_of, invalid, random_token, report
 from hunyuan_operator.settings import Settings
 from hunyuan_operator.status.deployment import News
 from hunyuan_operator.status.events import fine_tune_events
@@ -50,9 +50,12 @@ async def reconcile_finetune(
     news = News(failure=await _newest_failure(fine_tune, plan, cluster))
 
     status = fine_tune.status
-    if _must_remember(plan, status):
-        status = await _report(manifest, status, status_of_fine_tune(fine_tune, plan, observed, news, now), cluster)
     wanted = build_fine_tune(fine_tune, plan, image)
+    if _must_remember(plan, status):
+        after = status_of_fine_tune(fine_tune, plan, observed, news, now)
+        manifest, status = await _report(manifest, status, after, cluster), after
+    elif wanted.workload:
+        manifest = await confirm(manifest, status, cluster)
     mounted = {attempt.job.config for attempt in observed.attempts if attempt.job}
     to_do = changes(observed, wanted, _endings(fine_tune, plan), mounted)
     refusal = await execute(to_do, fine_tune, cluster, token)
@@ -130,9 +133,8 @@ def _must_remember(plan: FineTunePlan, status: HunyuanFineTuneStatus) -> bool:
 
 async def _report(
     manifest: Manifest, before: HunyuanFineTuneStatus, after: HunyuanFineTuneStatus, cluster: Cluster
-) -> HunyuanFineTuneStatus:
-    await report(manifest, before, after, fine_tune_events(before, after), cluster)
-    return after
+) -> Manifest:
+    return await report(manifest, before, after, fine_tune_events(before, after), cluster)
 
 
 def _look_again(plan: FineTunePlan, news: News, now: datetime) -> timedelta | None:

@@ -38,12 +38,18 @@ def random_token() -> str:
     return secrets.token_hex(32)
 
 
-async def report(manifest: Manifest, before: Model, after: Model, news: Iterable[Event], cluster: Cluster) -> None:
-    """``news`` are the Events between the two."""
+async def report(manifest: Manifest, before: Model, after: Model, news: Iterable[Event], cluster: Cluster) -> Manifest:
+    """``news`` are the Events between the two. Returns the resource as it is then."""
     if after != before:
-        await cluster.patch_status(manifest, as_manifest(after))
+        manifest = await cluster.patch_status(manifest, as_manifest(after))
         for event in news:
             await cluster.emit(manifest, event)
+    return manifest
+
+
+async def confirm(manifest: Manifest, status: Model, cluster: Cluster) -> Manifest:
+    """Write what is written already, before an earlier pass's work is gone on with: an old picture is refused."""
+    return await cluster.patch_status(manifest, as_manifest(status))
 
 
 def invalid(manifest: Manifest, kind: type[Status], message: str, now: datetime) -> tuple[Status, Status]:

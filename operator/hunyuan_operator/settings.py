@@ -23,6 +23,8 @@ class Settings:
     """``WATCH_NAMESPACES``: separated by commas."""
     workers: int = 4
     """``WORKERS``: deployments that are reconciled at the same time."""
+    lease_duration: int = 10
+    """``LEASE_DURATION``: seconds for which a leader's Lease counts since its last renewal was seen."""
     log_level: str = "INFO"
     """``LOG_LEVEL``."""
     log_format: str = "text"
@@ -43,6 +45,7 @@ class Settings:
             identity=_required(env, "POD_NAME"),
             watch_namespaces=tuple(name.strip() for name in env.get("WATCH_NAMESPACES", "").split(",") if name.strip()),
             workers=_positive(env, "WORKERS", cls.workers),
+            lease_duration=_positive(env, "LEASE_DURATION", cls.lease_duration),
             log_level=_one_of(env, "LOG_LEVEL", LOG_LEVELS, cls.log_level),
             log_format=_one_of(env, "LOG_FORMAT", LOG_FORMATS, cls.log_format),
         )

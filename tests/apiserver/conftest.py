@@ -45,6 +45,14 @@ def shared(rights: Rights) -> Iterator[OperatorProcess]:
 
 
 @pytest.fixture
+def fake_nodes(cluster: testbed.Cluster) -> Iterator[None]:
+    """Two nodes on which pods run, while they are there."""
+    cluster.add_fake_nodes(2)
+    yield
+    cluster.remove_fake_nodes()
+
+
+@pytest.fixture
 def restricted(cluster: testbed.Cluster, namespace: str) -> str:
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     return namespace

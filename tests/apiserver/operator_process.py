@@ -3,6 +3,8 @@
 The chart is installed with no replica: its service account's token is all that the process has.
 """
 
+import base64
+import json
 import os
 import signal
 import socket
@@ -24,7 +26,7 @@ from tests import stack
 
 NAME = "hunyuan-operator"
 STARTED = 60
-"""Seconds that a start may take on a busy machine; a standby waits up to 15 of them for an abandoned Lease."""
+"""Seconds that a start may take on a busy machine; a standby waits up to 14 of them for an abandoned Lease."""
 
 
 def install(cluster: testbed.Cluster) -> str:
@@ -51,20 +53,36 @@ def _runtime_image(cluster: testbed.Cluster) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Rights:
-    """The cluster's kubeconfig with the operator's token in place of the user, and the image that it gives to pods."""
+    """The cluster's kubeconfig with a token of the operator in place of the user, and the image that it gives to pods.
+
+    ``token`` is what audit events call the token.
+    """
 
     kubeconfig: Path
     image: str
+    token: str
+
+    def environment(self) -> dict[str, str]:
+        """Of the operator, but for its identity."""
+        return {
+            "PATH": os.environ["PATH"],
+            "KUBECONFIG": str(self.kubeconfig),
+            "HUNYUAN_RUNTIME_IMAGE": self.image,
+            "POD_NAMESPACE": stack.SYSTEM_NAMESPACE,
+        }
 
 
-def rights(cluster: testbed.Cluster, folder: Path) -> Rights:
+def rights(cluster: testbed.Cluster, folder: Path, name: str = "operator") -> Rights:
+    """By a token of their own."""
     image = install(cluster)
     config: dict[str, Any] = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--minify"))
     token = cluster.kubectl("-n", stack.SYSTEM_NAMESPACE, "create", "token", NAME, "--duration=2h").strip()
     config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token}}]
-    path = folder / "operator.kubeconfig"
+    path = folder / f"{name}.kubeconfig"
     path.write_text(yaml.safe_dump(config))
-    return Rights(kubeconfig=path, image=image)
+    claims = token.split(".")[1]
+    identity = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["jti"]
+    return Rights(kubeconfig=path, image=image, token=f"JTI={identity}")
 
 
 def _free_port() -> int:
@@ -76,9 +94,8 @@ def _free_port() -> int:
 
 @dataclass
 class OperatorProcess:
-    kubeconfig: Path
+    rights: Rights
     identity: str
-    image: str
     env: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=_free_port)
     liveness_port: int = field(default_factory=_free_port)
@@ -90,17 +107,10 @@ class OperatorProcess:
 
     @property
     def _log_path(self) -> Path:
-        return self.kubeconfig.parent / f"{self.identity}.log"
+        return self.rights.kubeconfig.parent / f"{self.identity}.log"
 
     def start(self) -> None:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "KUBECONFIG": str(self.kubeconfig),
-            "HUNYUAN_RUNTIME_IMAGE": self.image,
-            "POD_NAMESPACE": stack.SYSTEM_NAMESPACE,
-            "POD_NAME": self.identity,
-            **self.env,
-        }
+        environment = {**self.rights.environment(), "POD_NAME": self.identity, **self.env}
         ports = ["--port", str(self.port), "--liveness-port", str(self.liveness_port)]
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -162,7 +172,7 @@ class OperatorProcess:
 @contextmanager
 def running(rights: Rights, identity: str, **env: str) -> Iterator[OperatorProcess]:
     """A process that is ready, and is ended at the end if it still runs."""
-    operator = OperatorProcess(rights.kubeconfig, identity, rights.image, env)
+    operator = OperatorProcess(rights, identity, env)
     operator.start()
     try:
         operator.wait_ready()

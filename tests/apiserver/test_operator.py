@@ -25,6 +25,18 @@ def tiny(**spec: Any) -> dict[str, Any]:
     return resource
 
 
+def runnable(name: str) -> dict[str, Any]:
+    """On fake nodes only. A model from an image needs no volume; who is disturbed begins again after a second."""
+    resource = tiny(
+        restart={"backoff": {"initial": "1s", "max": "1s"}}, scheduling={"nodeSelector": {"hunyuan.dev/fake": "true"}}
+    )
+    resource["metadata"]["name"] = name
+    resource["spec"]["gpus"] = {"perNode": 1}
+    del resource["spec"]["model"]["pvc"]
+    resource["spec"]["model"]["image"] = {"reference": "model:1"}
+    return resource
+
+
 def create(cluster: testbed.Cluster, namespace: str, resource: dict[str, Any]) -> None:
     cluster.kubectl("-n", namespace, "apply", "--server-side", "-f", "-", stdin=json.dumps(resource))
 
@@ -183,7 +195,9 @@ def test_a_standby_is_ready_and_takes_over(
         standby.kill()  # doesn't give it back
         begin = time.monotonic()
         shared.wait_leading()
-        assert time.monotonic() - begin < 25
+        taken = time.monotonic() - begin
+        print(f"a killed leader was followed after {taken:.1f} s")
+        assert taken < 15, "the promise for the chart's periods"
 
 
 def test_it_ends_at_once_when_another_took_the_lease(cluster: testbed.Cluster, shared: OperatorProcess) -> None:

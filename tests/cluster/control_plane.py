@@ -1,14 +1,16 @@
 """etcd, API server, controller manager and scheduler, as processes of the machine."""
 
+import shutil
 from pathlib import Path
 
 from tests.cluster import credentials
 from tests.cluster.daemons import Daemon
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.network import ADDRESS, API_PORT, PODS, SERVICES
-from tests.cluster.paths import KUBECONFIGS, PKI, STATE
+from tests.cluster.paths import AUDIT_LOG, KUBECONFIGS, PKI, STATE
 from tests.cluster.waiting import wait_until
 
+_AUDIT_POLICY = Path(__file__).parent / "manifests/audit-policy.yaml"
 ETCD_PORTS = (12379, 12380)
 """On loopback, and not etcd's usual ones: a machine may run an etcd of its own."""
 
@@ -16,6 +18,7 @@ ETCD_PORTS = (12379, 12380)
 def ensure(binaries: Path, kubectl: Kubectl) -> None:
     """Start what doesn't run; returns when the API server is ready."""
     credentials.ensure()
+    shutil.copy(_AUDIT_POLICY, STATE)  # the checkout that started the API server may go
     etcd, server, *clients = daemons(binaries)
     etcd.ensure()
     server.ensure()
@@ -37,8 +40,11 @@ def daemons(binaries: Path) -> list[Daemon]:
         "kube-controller-manager": _controller_manager(),
         "kube-scheduler": _scheduler(),
     }
+    inputs = {"kube-apiserver": _AUDIT_POLICY.read_text()}
     return [
-        Daemon(name, (str(binaries / name), *(f"--{key}={value}" for key, value in values.items())))
+        Daemon(
+            name, (str(binaries / name), *(f"--{key}={value}" for key, value in values.items())), inputs.get(name, "")
+        )
         for name, values in flags.items()
     ]
 
@@ -75,6 +81,10 @@ def _api_server() -> dict[str, str]:
         "kubelet-client-certificate": str(PKI / "kubelet-client.crt"),
         "kubelet-client-key": str(PKI / "kubelet-client.key"),
         "kubelet-preferred-address-types": "InternalIP",
+        "audit-policy-file": str(STATE / _AUDIT_POLICY.name),
+        "audit-log-path": str(AUDIT_LOG),
+        "audit-log-maxsize": "100",  # MB
+        "audit-log-maxbackup": "1",
     }
 
 

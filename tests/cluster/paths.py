@@ -13,6 +13,8 @@ MODELS = CACHE / "models"
 
 STATE = Path("/var/lib/hunyuan-testbed")
 LOGS = STATE / "log"
+AUDIT_LOG = LOGS / "audit.log"
+"""The operator's writes, an event a line; see ``manifests/audit-policy.yaml``."""
 SMALL_VOLUME = STATE / "small-volume"
 """A folder for all nodes as MODELS is, but on a disk of its own that a test can fill up."""
 PKI = STATE / "pki"

@@ -78,6 +78,10 @@ class Cluster:
             raise RuntimeError("fake nodes are made on the test bed only, not with CLUSTER=existing")
         fake_nodes.add(number, self.clients.folder, self.clients, pods)
 
+    def remove_fake_nodes(self) -> None:
+        """Pods that are left on them are Kubernetes' to clear away."""
+        fake_nodes.remove(self.clients)
+
 
 def say(line: str) -> None:
     print(f"    {line}", flush=True)

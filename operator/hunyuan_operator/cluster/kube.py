@@ -108,7 +108,7 @@ class KubeCluster:
         except NotFound:
             return None
 
-    async def _write(self, method: str, manifest: Manifest, name: str = "", subresource: str = "") -> None:
+    async def _write(self, method: str, manifest: Manifest, name: str = "", subresource: str = "") -> Manifest:
         path = _path(manifest, name, subresource)
         patch = method == "PATCH"
         call = Call(
@@ -121,6 +121,7 @@ class KubeCluster:
         answer = await self._client.json(call)
         if _type(answer) in _CACHED:
             self.cache.put(answer)
+        return answer
 
     async def delete(self, manifest: Manifest) -> None:
         metadata = manifest["metadata"]
@@ -144,17 +145,18 @@ class KubeCluster:
         else:
             self.cache.discard(metadata["uid"])
 
-    async def patch_status(self, resource: Manifest, status: Manifest) -> None:
+    async def patch_status(self, resource: Manifest, status: Manifest) -> Manifest:
         metadata = resource["metadata"]
-        # With the UID, a resource that was deleted and made again under the name refuses the old one's status.
-        identity = {key: metadata[key] for key in ("namespace", "name", "uid")}
+        # With these, one that was made again under the name refuses the old one's status, and one that another leader
+        # has written to since refuses what was decided without knowing that.
+        identity = {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion")}
         body = {
             "apiVersion": resource["apiVersion"],
             "kind": resource["kind"],
             "metadata": identity,
             "status": status,
         }
-        await self._write("PATCH", body, name=metadata["name"], subresource="status")
+        return await self._write("PATCH", body, name=metadata["name"], subresource="status")
 
     async def emit(self, resource: Manifest, event: Event) -> None:
         # The client counts what failed.

@@ -8,20 +8,20 @@ from hunyuan_operator.cluster.client import ApiClient, Call
 from hunyuan_operator.cluster.kinds import LEASE
 from hunyuan_operator.observe.manifest import Manifest
 
-_TIMEOUT = 5.0
-"""Seconds; half of the time that a leader has for a renewal, so that one lost answer doesn't end it."""
-
 
 class Lease:
-    def __init__(self, client: ApiClient, namespace: str, name: str) -> None:
+    """``timeout`` of a request, in seconds, is to be short enough that one lost answer doesn't cost the lease."""
+
+    def __init__(self, client: ApiClient, namespace: str, name: str, timeout: float) -> None:
         self._client = client
         self._namespace = namespace
         self._name = name
+        self._timeout = timeout
 
     async def read(self) -> Manifest | None:
         try:
             path = LEASE.path(self._namespace, self._name)
-            return await self._client.json(Call(method="GET", path=path, timeout=_TIMEOUT))
+            return await self._client.json(Call(method="GET", path=path, timeout=self._timeout))
         except NotFound:
             return None
 
@@ -36,4 +36,4 @@ class Lease:
         body = {"apiVersion": LEASE.api_version, "kind": LEASE.name, "metadata": metadata, "spec": dict(spec)}
         method, name = ("PUT", self._name) if version else ("POST", "")
         path = LEASE.path(self._namespace, name)
-        return await self._client.json(Call(method=method, path=path, body=body, timeout=_TIMEOUT))
+        return await self._client.json(Call(method=method, path=path, body=body, timeout=self._timeout))

@@ -45,7 +45,7 @@ class Cluster(Protocol):
         """Asks the API server: Secrets are never listed nor watched."""
 
     async def apply(self, manifest: Manifest) -> None:
-        """Server-side apply, forced, as the one field manager."""
+        """Server-side apply, forced, as the one field manager. Raises Conflict if its ``resourceVersion`` is old."""
 
     async def create(self, manifest: Manifest) -> None:
         """For pods, Secrets, and all else at first: apply would take over another owner's object of that name.
@@ -63,8 +63,11 @@ class Cluster(Protocol):
         it owns goes after it, as a Job's pods do.
         """
 
-    async def patch_status(self, resource: Manifest, status: Manifest) -> None:
-        """Replace the fields of ``status`` that the operator owns by server-side apply."""
+    async def patch_status(self, resource: Manifest, status: Manifest) -> Manifest:
+        """Replace the fields of ``status`` that the operator owns by server-side apply; returns the resource with it.
+
+        Raises Conflict when the resource is no longer as it was read: what is written rests on that picture.
+        """
 
     async def emit(self, resource: Manifest, event: Event) -> None:
         """Best effort: a failure to write an Event is counted, never raised."""

@@ -77,6 +77,9 @@ class FakeApi:
         return ("Secret", name) in self.objects
 
     async def apply(self, manifest: Manifest) -> None:
+        there = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
+        if there is not None:
+            self._check_version(manifest, there)
         self._write("apply", manifest, lambda: self._put(manifest))
 
     async def create(self, manifest: Manifest) -> None:
@@ -98,8 +101,10 @@ class FakeApi:
                 "delete", manifest, lambda: self.remove(name, manifest["metadata"].get("deletionGracePeriodSeconds", 0))
             )
 
-    async def patch_status(self, resource: Manifest, status: Manifest) -> None:
+    async def patch_status(self, resource: Manifest, status: Manifest) -> Manifest:
+        self._check_version(resource, self.subject)
         self._write("status", resource, lambda: self.subject.update(status=copy.deepcopy(dict(status))))
+        return slim(copy.deepcopy(self.subject))
 
     async def emit(self, resource: Manifest, event: Event) -> None:
         self.events.append(event)
@@ -112,6 +117,10 @@ class FakeApi:
 
     async def train_status(self, ip: str) -> TrainStatus | None:
         return self.training.get(ip)
+
+    def _check_version(self, written: Manifest, there: Object) -> None:
+        if written["metadata"].get("resourceVersion") != there["metadata"].get("resourceVersion"):
+            raise Conflict("the object has been modified")
 
     def _write(self, verb: str, manifest: Manifest, effect: Callable[[], object]) -> None:
         if error := self.refuse(verb, manifest):
@@ -132,6 +141,7 @@ class FakeApi:
             self._uids += 1
             stored["metadata"]["uid"] = f"uid-{self._uids}"
         stored["metadata"].setdefault("creationTimestamp", format_time(self.now))
+        stored["metadata"].setdefault("resourceVersion", "0")
         self.objects[name] = stored
 
     def remove(self, name: tuple[str, str], grace: int = 0) -> None:

@@ -1,5 +1,6 @@
 """Any story of a deployment, told through the operator's real watch cache: events come late, twice, in another order or
-never, any write fails with or without effect, processes end, status is lost or an old one comes back.
+never, any write fails with or without effect, processes end, an earlier leader comes back with its old picture, status
+is lost or an old one comes back.
 
 Whatever the story, at each of the operator's own writes:
 
@@ -200,6 +201,7 @@ class AnyStory(RuleBasedStateMachine):
         super().__init__()
         self.cluster = WatchedCluster(subject=deployment(groups=3, restart={"limit": 1000}))
         self.old: Object | None = None
+        self.asleep: Cache | None = None
 
     @initialize(serving=st.booleans())
     def begin(self, serving: bool) -> None:
@@ -319,6 +321,19 @@ class AnyStory(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.cluster.restart()
+
+    @rule()
+    def pause(self) -> None:
+        """The machine of another leader stands still, its clock too."""
+        self.asleep = copy.deepcopy(self.cluster.cache)
+
+    @rule()
+    def wake(self) -> None:
+        """It goes on as the leader, with its picture of then, until it looks at the Lease."""
+        if self.asleep is not None:
+            awake, self.cluster.cache, self.asleep = self.cluster.cache, self.asleep, None
+            asyncio.run(self.cluster.operate())
+            self.cluster.cache = awake
 
     @rule(after=st.integers(0, 12), which=st.sampled_from(sorted(_FAULTS)), takes_effect=st.booleans())
     def fail_a_write(self, after: int, which: str, takes_effect: bool) -> None:

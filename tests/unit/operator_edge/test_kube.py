@@ -137,7 +137,8 @@ async def test_a_secret_that_was_created_is_kept_nowhere() -> None:
 
 async def test_status_is_bound_to_the_resource_that_was_read() -> None:
     async with bench((200, deployment(7))) as b:
-        await b.cluster.patch_status(deployment(), {"groups": 1})
+        after = await b.cluster.patch_status(deployment(), {"groups": 1})
+        assert after["metadata"]["resourceVersion"] == "7"
         seen = b.cluster.resource(TINY)
         assert seen is not None
         assert seen["metadata"]["resourceVersion"] == "7"
@@ -146,7 +147,7 @@ async def test_status_is_bound_to_the_resource_that_was_read() -> None:
     assert request.body == {
         "apiVersion": "hunyuan.dev/v1alpha1",
         "kind": "HunyuanDeployment",
-        "metadata": {"namespace": "demo", "name": "tiny", "uid": "uid-tiny"},
+        "metadata": {"namespace": "demo", "name": "tiny", "uid": "uid-tiny", "resourceVersion": "1"},
         "status": {"groups": 1},
     }
 
@@ -366,7 +367,7 @@ async def test_a_log_that_is_gone_is_empty(code: int) -> None:
 
 async def test_the_lease_is_created_then_replaced_at_its_version() -> None:
     async with bench((404, {"message": "no"}), (201, {"a": 1}), (409, {"message": "modified"})) as b:
-        lease = Lease(b.client, "hunyuan-system", "hunyuan-operator")
+        lease = Lease(b.client, "hunyuan-system", "hunyuan-operator", 5.0)
         assert await lease.read() is None
         await lease.write({"holderIdentity": "op-1"}, "")
         with pytest.raises(Conflict):

@@ -52,14 +52,19 @@ class World:
     def __init__(self) -> None:
         self.store = FakeStore()
         self.seconds = 0.0
+        self.fence = 0.0
+        """When the kernel would end the process that led last; 0 when it would not."""
         self._alarms: list[tuple[float, asyncio.Future[None]]] = []
 
     def elector(self, identity: str, clock_error: timedelta = timedelta()) -> Elector:
         def now() -> datetime:
             return START + timedelta(seconds=self.seconds) + clock_error
 
-        time = Time(monotonic=lambda: self.seconds, now=now, sleep=self._sleep)
-        return Elector(self.store, identity, time, random.Random(0), Periods(jitter=0.0))
+        time = Time(monotonic=lambda: self.seconds, now=now, fence=self._wind, sleep=self._sleep)
+        return Elector(self.store, identity, time, random.Random(0), Periods(duration=15, jitter=0.0))
+
+    def _wind(self, seconds: float) -> None:
+        self.fence = self.seconds + seconds if seconds else 0.0
 
     async def _sleep(self, seconds: float) -> None:
         alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -239,13 +244,41 @@ async def test_a_request_that_hangs_does_not_outlive_the_deadline() -> None:
     """In real time, with short periods: the deadline cuts a request off."""
     store = FakeStore()
     loop = asyncio.get_running_loop()
-    time = Time(monotonic=loop.time, now=lambda: START)
-    elector = Elector(store, "a", time, random.Random(0), Periods(retry=0.01, renew_deadline=0.05))
+    time = Time(monotonic=loop.time, now=lambda: START, fence=lambda seconds: None)
+    elector = Elector(store, "a", time, random.Random(0), Periods(duration=1))
     await elector.acquire()
     store.hangs = True
     async with asyncio.timeout(5):
         with pytest.raises(LeaseLost):
             await elector.hold()
+
+
+async def test_a_leader_ends_by_the_kernels_hand_after_its_own_deadline_and_before_another_may_start() -> None:
+    world = World()
+    elector = world.elector("a")
+    task = await started(world, elector)
+    assert world.fence == 12.5
+    await world.pass_time(10)
+    assert world.fence == 22.5
+    world.store.broken = True
+    await world.pass_time(9)
+    assert world.fence == 22.5  # given up at 20; another could start at 25
+    task.cancel()
+    await elector.release()
+    assert world.fence == 0
+
+
+async def test_a_lease_whose_writing_took_too_long_ends_at_once() -> None:
+    world = World()
+    write = world.store.write
+
+    async def slow_write(spec: Mapping[str, Any], version: str) -> Mapping[str, Any]:
+        world.seconds += 30
+        return await write(spec, version)
+
+    world.store.write = slow_write  # type: ignore[method-assign]
+    await world.elector("a").acquire()
+    assert 0 < world.fence - world.seconds < 0.1
 
 
 async def test_of_two_that_try_at_once_one_leads() -> None:

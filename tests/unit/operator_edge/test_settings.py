@@ -15,6 +15,7 @@ def test_every_variable_is_read() -> None:
         "HUNYUAN_TRAIN_IMAGE": "train:1",
         "WATCH_NAMESPACES": "a, b,",
         "WORKERS": "9",
+        "LEASE_DURATION": "30",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "JSON",
     }
@@ -25,6 +26,7 @@ def test_every_variable_is_read() -> None:
         train_image="train:1",
         watch_namespaces=("a", "b"),
         workers=9,
+        lease_duration=30,
         log_level="DEBUG",
         log_format="json",
     )
