@@ -24,6 +24,15 @@ def cluster() -> testbed.Cluster:
 @pytest.fixture
 def namespace(cluster: testbed.Cluster) -> Iterator[str]:
     """A fresh namespace; its deletion is not waited for."""
+    yield from _namespace(cluster)
+
+
+@pytest.fixture
+def other_namespace(cluster: testbed.Cluster) -> Iterator[str]:
+    yield from _namespace(cluster)
+
+
+def _namespace(cluster: testbed.Cluster) -> Iterator[str]:
     name = f"test-{time.time_ns() % 10**12}"
     cluster.kubectl("create", "namespace", name)
     yield name

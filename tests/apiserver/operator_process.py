@@ -29,16 +29,17 @@ STARTED = 60
 """Seconds that a start may take on a busy machine; a standby waits up to 14 of them for an abandoned Lease."""
 
 
-def install(cluster: testbed.Cluster) -> str:
+def install(cluster: testbed.Cluster, namespace: str = stack.SYSTEM_NAMESPACE, settings: str = "") -> str:
     """The chart without a replica; returns the runtime image, which is an earlier installation's if there is one.
 
     Another image would be another revision of every deployment that the cluster has, and roll over what the demo left.
+    ``settings`` are more of helm's, as ``,name=value``.
     """
     image = _runtime_image(cluster) or "runtime:test"
     cluster.helm(
         "upgrade", "--install", NAME, str(stack.ROOT / "charts/hunyuan-operator"),
-        "--namespace", stack.SYSTEM_NAMESPACE, "--create-namespace", "--reset-then-reuse-values",
-        "--set", f"replicas=0,crds.enabled=false,runtimeImage={image}",
+        "--namespace", namespace, "--create-namespace", "--reset-then-reuse-values",
+        "--set", f"replicas=0,crds.enabled=false,runtimeImage={image}{settings}",
     )  # fmt: skip
     return image
 
@@ -61,6 +62,7 @@ class Rights:
     kubeconfig: Path
     image: str
     token: str
+    namespace: str
 
     def environment(self) -> dict[str, str]:
         """Of the operator, but for its identity."""
@@ -68,21 +70,24 @@ class Rights:
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(self.kubeconfig),
             "HUNYUAN_RUNTIME_IMAGE": self.image,
-            "POD_NAMESPACE": stack.SYSTEM_NAMESPACE,
+            "POD_NAMESPACE": self.namespace,
         }
 
 
 def rights(cluster: testbed.Cluster, folder: Path, name: str = "operator") -> Rights:
     """By a token of their own."""
-    image = install(cluster)
+    return rights_of(install(cluster), cluster, folder / f"{name}.kubeconfig")
+
+
+def rights_of(image: str, cluster: testbed.Cluster, path: Path, namespace: str = stack.SYSTEM_NAMESPACE) -> Rights:
+    """Of the chart that is installed in that namespace."""
     config: dict[str, Any] = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--minify"))
-    token = cluster.kubectl("-n", stack.SYSTEM_NAMESPACE, "create", "token", NAME, "--duration=2h").strip()
+    token = cluster.kubectl("-n", namespace, "create", "token", NAME, "--duration=2h").strip()
     config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token}}]
-    path = folder / f"{name}.kubeconfig"
     path.write_text(yaml.safe_dump(config))
     claims = token.split(".")[1]
     identity = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["jti"]
-    return Rights(kubeconfig=path, image=image, token=f"JTI={identity}")
+    return Rights(kubeconfig=path, image=image, token=f"JTI={identity}", namespace=namespace)
 
 
 def _free_port() -> int:

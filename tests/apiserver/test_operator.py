@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from tests import cluster as testbed
 from tests import stack
-from tests.apiserver.operator_process import OperatorProcess, Rights, running
+from tests.apiserver.operator_process import OperatorProcess, Rights, install, rights_of, running
 
 pytestmark = pytest.mark.apiserver
 
@@ -214,14 +215,23 @@ def test_it_ends_at_once_when_another_took_the_lease(cluster: testbed.Cluster, s
     shared.wait_leading()
 
 
-def test_one_namespace_can_be_all_that_is_watched(
-    cluster: testbed.Cluster, namespace: str, rights: Rights, shared: OperatorProcess
+def test_a_team_can_have_an_operator_of_its_own_that_needs_no_right_beyond_its_namespace(
+    cluster: testbed.Cluster, namespace: str, other_namespace: str, shared: OperatorProcess, tmp_path: Path
 ) -> None:
+    """Installed, watching and leading in one namespace; that of another it can't even list."""
     shared.terminate()
-    with running(rights, "op-elsewhere", WATCH_NAMESPACES="default") as elsewhere:
-        elsewhere.wait_leading()
+    image = install(cluster, namespace, f",watchNamespaces={{{namespace}}}")
+    rights = rights_of(image, cluster, tmp_path / "team.kubeconfig", namespace)
+    with running(rights, "op-team", WATCH_NAMESPACES=namespace) as operator:
+        operator.wait_leading()
+        create(cluster, other_namespace, tiny())
         create(cluster, namespace, tiny())
-        time.sleep(QUIET)
-        assert pods(cluster, namespace) == []
+        wait_pods(cluster, namespace, ["tiny-g0-1-0", "tiny-g0-1-1"])
+        wait_quiet(operator)
+        assert pods(cluster, other_namespace) == []
+        assert not [name for name in operator.metrics() if 'code="403"' in name], operator.log
+    question = ("auth", "can-i", "-q", f"--as=system:serviceaccount:{namespace}:hunyuan-operator", "list", "pods", "-n")
+    assert cluster.clients.succeeds(*question, namespace)
+    assert not cluster.clients.succeeds(*question, other_namespace)
     shared.start()
-    wait_pods(cluster, namespace, ["tiny-g0-1-0", "tiny-g0-1-1"])
+    wait_pods(cluster, other_namespace, ["tiny-g0-1-0", "tiny-g0-1-1"])
