@@ -22,6 +22,7 @@ from hunyuan_operator.plan.leaving import HASTE
 
 _LEFT_OVER = {"ConfigMap", "PodDisruptionBudget"}
 """Kinds of which objects are no longer wanted at some time."""
+_TAKEN = "exists, and is not this resource's: delete it, or give this resource another name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ async def execute(changes: Changes, owner: Resource, cluster: Cluster, token: Ca
         for manifest in changes.delete:
             await _delete(manifest, owner, cluster)
         for kind, name in changes.taken:
-            raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} belongs to something else")
+            raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} {_TAKEN}")
         for manifest in changes.create:
             await _create(manifest, cluster)
         for manifest in changes.apply:
@@ -105,7 +106,7 @@ async def _create(manifest: Object, cluster: Cluster) -> None:
         await cluster.create(manifest)
     except Conflict as conflict:
         kind, name = _id(manifest)
-        raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} exists, and is not this resource's") from conflict
+        raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} {_TAKEN}") from conflict
 
 
 async def _delete(manifest: Manifest, owner: Resource, cluster: Cluster) -> None:
@@ -128,7 +129,7 @@ async def _ensure_gang(manifest: Object, owner: Resource, cluster: Cluster) -> N
     except Conflict as conflict:
         found = await cluster.find(manifest)
         if found is None or controller_uid(found) != owner.uid:
-            raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} exists, and is not this resource's") from conflict
+            raise Refused(Reason.NAME_CONFLICT, f"{kind} {name} {_TAKEN}") from conflict
 
 
 async def _ensure_token(owner: Resource, name: str, cluster: Cluster, token: Callable[[], str]) -> None:

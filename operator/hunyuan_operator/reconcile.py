@@ -20,6 +20,7 @@ from hunyuan_operator.api import names
 from hunyuan_operator.api.deployment import Failure, HunyuanDeployment, HunyuanDeploymentStatus
 from hunyuan_operator.build.deployment import build
 from hunyuan_operator.build.gang import group_reference
+from hunyuan_operator.build.metadata import Object, adopted
 from hunyuan_operator.build.pod import CONTAINER
 from hunyuan_operator.cluster.port import Cluster, Key
 from hunyuan_operator.errors import InvalidSpec, Refused
@@ -57,9 +58,10 @@ async def reconcile(
     if _must_remember(plan, status):
         after = status_of(deployment, plan, observed, news, now)
         manifest, status = await _report(manifest, status, after, cluster), after
-    elif wanted.workload:
+    elif wanted.workload or any(pod.orphan for pod in observed.pods):
         manifest = await confirm(manifest, status, cluster)
     to_do = changes(observed, wanted, _endings(deployment, plan), {pod.config for pod in observed.pods})
+    to_do = replace(to_do, apply=(*_adoptions(deployment, observed, plan), *to_do.apply))
     refusal = await execute(to_do, deployment, cluster, token)
     if refusal:
         news = replace(news, refusal=refused(refusal))
@@ -96,6 +98,12 @@ def _endings(deployment: HunyuanDeployment, plan: DeploymentPlan) -> Iterator[Ma
                 yield gang
         for pod in group.delete:
             yield ending(deployment, pod, drain=group.drain)
+
+
+def _adoptions(deployment: HunyuanDeployment, observed: Observed, plan: DeploymentPlan) -> tuple[Object, ...]:
+    """Of pods that an earlier deployment of that name left, unless they are to go."""
+    going = {pod.uid for group in plan.groups for pod in group.delete}
+    return tuple(adopted(deployment, pod.name, pod.uid) for pod in observed.pods if pod.orphan and pod.uid not in going)
 
 
 def _must_remember(plan: DeploymentPlan, status: HunyuanDeploymentStatus) -> bool:

@@ -48,7 +48,10 @@ async def report(manifest: Manifest, before: Model, after: Model, news: Iterable
 
 
 async def confirm(manifest: Manifest, status: Model, cluster: Cluster) -> Manifest:
-    """Write what is written already, before an earlier pass's work is gone on with: an old picture is refused."""
+    """Write what is written already: of a resource that has changed, or is being deleted, that is refused.
+
+    Before an earlier pass's work is gone on with, and before pods are adopted.
+    """
     return await cluster.patch_status(manifest, as_manifest(status))
 
 

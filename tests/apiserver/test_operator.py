@@ -139,6 +139,26 @@ def test_deletion_leaves_nothing(cluster: testbed.Cluster, namespace: str, share
     )
 
 
+def test_a_deployment_made_anew_adopts_what_the_earlier_one_left(
+    cluster: testbed.Cluster, namespace: str, shared: OperatorProcess
+) -> None:
+    create(cluster, namespace, tiny())
+    wait_pods(cluster, namespace, ["tiny-g0-1-0", "tiny-g0-1-1"])
+    wait_quiet(shared)
+    kinds, label = "pods,services,configmaps,serviceaccounts", "hunyuan.dev/deployment=tiny"
+    left = {one["metadata"]["uid"] for one in stack.list_of(cluster, kinds, namespace, label)}
+    cluster.kubectl("-n", namespace, "delete", "hyd", "tiny", "--cascade=orphan")
+    create(cluster, namespace, tiny())
+    owner = stack.get(cluster, "hyd", "tiny", namespace)["metadata"]["uid"]
+
+    def adopted() -> bool:
+        found = [one["metadata"] for one in stack.list_of(cluster, kinds, namespace, label)]
+        assert {one["uid"] for one in found} == left
+        return all([each["uid"] for each in one.get("ownerReferences", [])] == [owner] for one in found)
+
+    stack.wait_until("all is adopted", adopted, timeout=60, state=lambda: shared.log)
+
+
 def test_a_quota_is_reported_as_such(cluster: testbed.Cluster, namespace: str, shared: OperatorProcess) -> None:
     cluster.kubectl("-n", namespace, "create", "quota", "none", "--hard=pods=0")
     stack.wait_until(

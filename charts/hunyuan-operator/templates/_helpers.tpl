@@ -35,9 +35,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [hunyuan.dev]
   resources: [hunyuandeployments/finalizers, hunyuanfinetunes/finalizers]
   verbs: [update]
+# patch: adoption of pods that an earlier deployment of the same name left.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch, create, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]

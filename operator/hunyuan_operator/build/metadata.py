@@ -27,8 +27,12 @@ def selector(owner: Resource) -> dict[str, str]:
 
 
 def metadata(owner: Resource, name: str) -> Object:
+    return {"name": name, "namespace": owner.namespace, "labels": labels(owner), "ownerReferences": [_owned_by(owner)]}
+
+
+def _owned_by(owner: Resource) -> Object:
     """The owner deletes its children with itself; blocking its deletion lets a foreground deletion wait for them."""
-    reference = {
+    return {
         "apiVersion": f"{names.GROUP}/{names.VERSION}",
         "kind": kind_of(owner),
         "name": owner.name,
@@ -36,7 +40,12 @@ def metadata(owner: Resource, name: str) -> Object:
         "controller": True,
         "blockOwnerDeletion": True,
     }
-    return {"name": name, "namespace": owner.namespace, "labels": labels(owner), "ownerReferences": [reference]}
+
+
+def adopted(owner: Resource, name: str, uid: str) -> Object:
+    """A pod's new owner, to be applied to exactly that pod."""
+    manifest = reference("Pod", name, owner.namespace, uid)
+    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [_owned_by(owner)]}}
 
 
 def config_map(owner: Resource, name: str, text: str) -> Object:

@@ -8,7 +8,15 @@ from hunyuan_operator.api import names
 from hunyuan_operator.api.reasons import Reason
 from hunyuan_operator.api.times import parse_time
 from hunyuan_operator.observe.end import End, end_of
-from hunyuan_operator.observe.manifest import Manifest, annotation, condition, container_statuses, is_true, label
+from hunyuan_operator.observe.manifest import (
+    Manifest,
+    annotation,
+    condition,
+    container_statuses,
+    controller_uid,
+    is_true,
+    label,
+)
 from hunyuan_runtime.config import NetworkReport
 from hunyuan_runtime.train_config import StageReport
 
@@ -75,6 +83,8 @@ class Pod:
     succeeded: bool = False
     report: StageReport | None = None
     """What rank 0 of a fine-tune's stage left, if that succeeded."""
+    orphan: bool = False
+    """Whether nothing controls it: whatever it was made for went without it."""
 
     @property
     def terminating(self) -> bool:
@@ -120,6 +130,7 @@ def _pod(manifest: Manifest, rank: int, group: int = 0) -> Pod:
         network=_network(manifest),
         succeeded=_succeeded(manifest),
         report=_report(manifest),
+        orphan=not controller_uid(manifest),
     )
 
 

@@ -41,11 +41,9 @@ def observe(children: Iterable[Manifest], owner_uid: str) -> Observed:
     for child in children:
         key = (child["kind"], child["metadata"]["name"])
         controller = controller_uid(child)
-        is_pod = child["kind"] == "Pod"
-        # An applied object without any controller is adopted by the next apply; a pod can't be.
-        if controller != owner_uid and (controller or is_pod):
+        if controller not in ("", owner_uid):
             foreign.add(key)
-        elif not is_pod:
+        elif child["kind"] != "Pod":  # Without any controller it is adopted by the next apply.
             objects[key] = child
         elif pod := pod_of(child):
             pods.append(pod)

@@ -78,9 +78,13 @@ class FakeApi:
 
     async def apply(self, manifest: Manifest) -> None:
         there = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
-        if there is not None:
+        if there is None or there["metadata"]["uid"] != manifest["metadata"].get("uid", there["metadata"]["uid"]):
+            raise Conflict("it is gone")
+        if manifest["kind"] == "Pod":  # its metadata alone
+            self._write("apply", manifest, lambda: there["metadata"].update(copy.deepcopy(manifest["metadata"])))
+        else:
             self._check_version(manifest, there)
-        self._write("apply", manifest, lambda: self._put(manifest))
+            self._write("apply", manifest, lambda: self._put(manifest))
 
     async def create(self, manifest: Manifest) -> None:
         if manifest["apiVersion"] in self.not_served:
@@ -103,7 +107,8 @@ class FakeApi:
 
     async def patch_status(self, resource: Manifest, status: Manifest) -> Manifest:
         self._check_version(resource, self.subject)
-        self._write("status", resource, lambda: self.subject.update(status=copy.deepcopy(dict(status))))
+        if status != self.subject.get("status"):  # else the API server looks at the version, and that is all
+            self._write("status", resource, lambda: self.subject.update(status=copy.deepcopy(dict(status))))
         return slim(copy.deepcopy(self.subject))
 
     async def emit(self, resource: Manifest, event: Event) -> None:
