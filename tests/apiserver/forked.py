@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from hunyuan_operator.__main__ import main
@@ -28,8 +29,10 @@ class ForkedOperator:
         return self._process.is_alive()
 
     def send(self, number: signal.Signals) -> None:
+        """If it has not ended by itself."""
         assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
 
     def end(self, number: signal.Signals, patience: float = 30) -> int:
         """Send a signal that ends it; the exit code, negative for a signal that did."""

@@ -1,5 +1,7 @@
 """A deployment made anew takes over what an earlier one of its name left (``kubectl delete --cascade=orphan``)."""
 
+from typing import Any
+
 import pytest
 from hunyuan_operator.api.times import format_time
 from hunyuan_operator.errors import Conflict
@@ -7,7 +9,7 @@ from hunyuan_operator.errors import Conflict
 from tests.unit.operator.fake_cluster import FakeCluster, deployment
 
 
-async def orphaned(**spec: object) -> FakeCluster:
+async def orphaned(**spec: Any) -> FakeCluster:
     """Pods that serve, and all else, of a deployment that is gone; the next has another UID and no status."""
     cluster = FakeCluster(subject=deployment())
     await cluster.serve()

@@ -117,7 +117,9 @@ async def test_golden_fine_tune(case: str) -> None:
 
 
 def without_server_fields(manifest: dict[str, Any]) -> dict[str, Any]:
-    metadata = {k: v for k, v in manifest["metadata"].items() if k not in {"uid", "creationTimestamp"}}
+    metadata = {
+        k: v for k, v in manifest["metadata"].items() if k not in {"uid", "creationTimestamp", "resourceVersion"}
+    }
     return {k: v for k, v in manifest.items() if k != "status"} | {"metadata": metadata}
 
 
