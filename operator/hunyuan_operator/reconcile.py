@@ -59,7 +59,7 @@ async def reconcile(
         after = status_of(deployment, plan, observed, news, now)
         manifest, status = await _report(manifest, status, after, cluster), after
     elif wanted.workload or any(pod.orphan for pod in observed.pods):
-        manifest = await confirm(manifest, status, cluster)
+        await confirm(manifest, cluster)
     to_do = changes(observed, wanted, _endings(deployment, plan), {pod.config for pod in observed.pods})
     to_do = replace(to_do, apply=(*_adoptions(deployment, observed, plan), *to_do.apply))
     refusal = await execute(to_do, deployment, cluster, token)

@@ -55,7 +55,7 @@ async def reconcile_finetune(
         after = status_of_fine_tune(fine_tune, plan, observed, news, now)
         manifest, status = await _report(manifest, status, after, cluster), after
     elif wanted.workload:
-        manifest = await confirm(manifest, status, cluster)
+        await confirm(manifest, cluster)
     mounted = {attempt.job.config for attempt in observed.attempts if attempt.job}
     to_do = changes(observed, wanted, _endings(fine_tune, plan), mounted)
     refusal = await execute(to_do, fine_tune, cluster, token)

@@ -13,6 +13,7 @@ from hunyuan_operator.api.status import Failure
 from hunyuan_operator.api.times import format_time
 from hunyuan_operator.build.metadata import reference
 from hunyuan_operator.cluster.port import Cluster, Event
+from hunyuan_operator.errors import Conflict
 from hunyuan_operator.observe.end import signal_name
 from hunyuan_operator.observe.manifest import Manifest
 from hunyuan_operator.plan.cause import Casualty
@@ -47,12 +48,14 @@ async def report(manifest: Manifest, before: Model, after: Model, news: Iterable
     return manifest
 
 
-async def confirm(manifest: Manifest, status: Model, cluster: Cluster) -> Manifest:
-    """Write what is written already: of a resource that has changed, or is being deleted, that is refused.
+async def confirm(manifest: Manifest, cluster: Cluster) -> None:
+    """Before an earlier pass's work is gone on with, and before pods are adopted: is the resource as it was read?
 
-    Before an earlier pass's work is gone on with, and before pods are adopted.
+    Raises Conflict if it was written since, is being deleted, or is gone.
     """
-    return await cluster.patch_status(manifest, as_manifest(status))
+    found = await cluster.find(manifest)
+    if found is None or found["metadata"].get("resourceVersion") != manifest["metadata"].get("resourceVersion"):
+        raise Conflict("the resource has been modified")
 
 
 def invalid(manifest: Manifest, kind: type[Status], message: str, now: datetime) -> tuple[Status, Status]:

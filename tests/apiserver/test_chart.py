@@ -102,6 +102,7 @@ def test_metrics_can_do_without_a_service(cluster: testbed.Cluster) -> None:
 @pytest.mark.parametrize(
     ("verb", "resource", "allowed"),
     [
+        ("get", "hunyuandeployments.hunyuan.dev", "yes"),
         ("watch", "hunyuandeployments.hunyuan.dev", "yes"),
         ("patch", "hunyuandeployments.hunyuan.dev/status", "yes"),
         ("watch", "hunyuanfinetunes.hunyuan.dev", "yes"),

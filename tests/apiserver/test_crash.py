@@ -6,6 +6,7 @@ death, and no write was lost, or made twice to any effect.
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ _KINDS = "pods,services,configmaps,secrets,serviceaccounts"
 def mortal(rights: Rights, namespace: str) -> Iterator[tuple[OperatorProcess, WriteProxy]]:
     """An operator that is not started yet, and what it goes through."""
     with write_proxy(rights.kubeconfig) as (proxy, kubeconfig):
-        operator = OperatorProcess(kubeconfig, "op-mortal", rights.image, {"WATCH_NAMESPACES": namespace})
+        operator = OperatorProcess(replace(rights, kubeconfig=kubeconfig), "op-mortal", {"WATCH_NAMESPACES": namespace})
 
         def kill() -> None:
             if operator.process is not None:

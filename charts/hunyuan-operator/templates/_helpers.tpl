@@ -26,7 +26,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "hunyuan-operator.rules" -}}
 - apiGroups: [hunyuan.dev]
   resources: [hunyuandeployments, hunyuanfinetunes]
-  verbs: [list, watch]
+  verbs: [get, list, watch]
 - apiGroups: [hunyuan.dev]
   resources: [hunyuandeployments/status, hunyuanfinetunes/status]
   verbs: [patch]

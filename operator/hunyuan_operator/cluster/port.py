@@ -54,7 +54,7 @@ class Cluster(Protocol):
         """
 
     async def find(self, manifest: Manifest) -> Manifest | None:
-        """Asks the API server for the object of that name, of a kind that isn't watched; None also without the kind."""
+        """Asks the API server for the object of that name; None also when it doesn't know the kind."""
 
     async def delete(self, manifest: Manifest) -> None:
         """Delete exactly this object: ``apiVersion``, ``kind`` and metadata's namespace, name and UID name it.
