@@ -68,6 +68,7 @@ class Rights:
         """Of the operator, but for its identity."""
         return {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # the operator of the tests' own tree
             "KUBECONFIG": str(self.kubeconfig),
             "HUNYUAN_RUNTIME_IMAGE": self.image,
             "POD_NAMESPACE": self.namespace,

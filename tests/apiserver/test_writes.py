@@ -70,6 +70,7 @@ def _changes(cluster: testbed.Cluster, namespace: str, before: dict[str, Any]) -
 
 def _wait_ready(cluster: testbed.Cluster, namespace: str) -> None:
     for name in NAMES:
+        stack.wait_condition(cluster, name, namespace, ("Progressing", "False"), timeout=120)
         stack.wait_condition(cluster, name, namespace, ("Ready", "True"), timeout=60)
 
 
