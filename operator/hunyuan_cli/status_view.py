@@ -165,19 +165,15 @@ def _life(group: GroupStatus, now: datetime) -> str:
 def _group_details(group: GroupStatus, now: datetime) -> Iterator[str]:
     if group.nodes:
         yield f"nodes  {', '.join(group.nodes)}"
-    yield from _avoided(group)
     if group.progress:
         yield in_words(_as_of(now, group.progress))
     yield from _ending(group, now)
 
 
-def _avoided(memory: RestartMemory) -> Iterator[str]:
+def _ending(memory: RestartMemory, now: datetime) -> Iterator[str]:
+    """Where attempts don't go, why one ended, and when the next may begin."""
     for node in memory.avoid_nodes:
         yield f"avoids {node.name} until {node.until}: {node.reason}"
-
-
-def _ending(memory: RestartMemory, now: datetime) -> Iterator[str]:
-    """Why an attempt ended, and when the next one may begin."""
     if not memory.retry_at:
         return
     if memory.reason:
@@ -195,7 +191,6 @@ def _add_fine_tune(root: Tree, status: HunyuanFineTuneStatus, now: datetime) -> 
         branch = root.add(Text.assemble(f"{stage.name}  ", *_stage_life(stage, status, now)))
         if stage.nodes and not stage.finished_at:
             branch.add(Text(f"nodes  {', '.join(stage.nodes)}"))
-        _add_all(branch, map(Text, _avoided(stage) if not stage.finished_at else ()))
         if status.progress and stage.name == status.stage:
             _add_all(branch, map(Text, _progress(Stage(stage.name), status.progress, now)))
         _add_all(branch, map(Text, _ending(stage, now)) if not stage.finished_at else ())

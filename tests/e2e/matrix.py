@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests import stack
-from tests.e2e.fault_list import SECTIONS, Fault
+from tests.e2e.fault_list import ALL_KINDS, SERVING, STARTING, Fault
+from tests.e2e.training_faults import TRAINING
 
 PAGE = stack.ROOT / "docs/faults.md"
 MEASURED = stack.ROOT / "docs/faults.json"
+SECTIONS = {"serving": SERVING, "starting": STARTING, "training": TRAINING, "all kinds": ALL_KINDS}
 _HEAD = ("Fault", "Detected by", "Time", "Action", "What status says", "Requests lost", "Test")
 
 Measured = Mapping[str, Mapping[str, Any]]

@@ -7,8 +7,8 @@ from hunyuan_operator.api.reasons import FailureReason, Reason
 
 from hunyuan_runtime.termination import Cause
 from tests import stack
-from tests.e2e.fault_list import SECTIONS, Fault
-from tests.e2e.matrix import PAGE, measured, page
+from tests.e2e.fault_list import Fault
+from tests.e2e.matrix import PAGE, SECTIONS, measured, page
 
 FAULTS = [fault for faults in SECTIONS.values() for fault in faults]
 OBSTACLES = {
