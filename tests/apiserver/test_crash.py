@@ -102,20 +102,19 @@ def test_an_operator_that_dies_at_every_write_comes_to_the_same_end(
     cluster: testbed.Cluster, namespace: str, mortal: tuple[OperatorProcess, WriteProxy]
 ) -> None:
     operator, proxy = mortal
-    undisturbed = tell(cluster, namespace, "tiny-a", lambda: _assert_lives(live(cluster, operator, proxy)))
     deaths: list[list[str]] = []
+
+    def live_on() -> None:
+        assert not live(cluster, operator, proxy), operator.log
 
     def die_at_every_write() -> None:
         while live(cluster, operator, proxy):
             deaths.append(list(proxy.writes))
             assert len(deaths) < 60, deaths
 
+    undisturbed = tell(cluster, namespace, "tiny-a", live_on)
     proxy.lifetime = 1
     assert tell(cluster, namespace, "tiny-b", die_at_every_write) == undisturbed
     print(len(deaths), "deaths, after", deaths)
     assert all(len(writes) == 1 for writes in deaths), deaths
     assert len(deaths) > 15
-
-
-def _assert_lives(died: bool) -> None:
-    assert not died

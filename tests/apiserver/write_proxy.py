@@ -8,7 +8,7 @@ import base64
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,15 @@ class WriteProxy:
             self.writes.append(f"{request.method} {request.path}")
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN}
         url = URL(self.server + request.path_qs, encoded=True)
-        async with self._session.request(request.method, url, headers=headers, data=await request.read()) as answer:
+        body = await request.read() or None
+        async with self._session.request(request.method, url, headers=headers, data=body) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _OWN}
             response = web.StreamResponse(status=answer.status, headers=kept)
-            await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
+            with suppress(ConnectionError):  # a process that was killed reads no more
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+                await response.write_eof()
             return response
 
 
