@@ -74,7 +74,7 @@ def tell(cluster: testbed.Cluster, namespace: str, name: str, work: Callable[[],
     work()
     cluster.kubectl("-n", namespace, "delete", "pod", f"{name}-g0-1-1", "--force", "--grace-period=0")
     work()
-    create(cluster, namespace, resource | {"spec": resource["spec"] | {"maxModelLen": 512}})
+    create(cluster, namespace, resource | {"spec": resource["spec"] | {"maxModelLen": 384}})
     work()
     end = state(cluster, namespace, name)
     cluster.kubectl("-n", namespace, "delete", "hyd", name)

@@ -35,6 +35,7 @@ class WriteProxy:
     port: int = 0
 
     async def serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
+        self._loop = asyncio.get_running_loop()
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._pass_on)
         connector = aiohttp.TCPConnector(ssl=self.tls, limit=0)
@@ -49,6 +50,10 @@ class WriteProxy:
             ready.set()
             await stop.wait()
             await runner.cleanup()
+
+    def stop(self, event: asyncio.Event) -> None:
+        """From another thread."""
+        self._loop.call_soon_threadsafe(event.set)
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if _is_write(request):
@@ -83,8 +88,8 @@ def write_proxy(kubeconfig: Path) -> Iterator[tuple[WriteProxy, Path]]:
     authority = base64.b64decode(target.pop("certificate-authority-data", "")).decode()
     tls = ssl.create_default_context(cafile=target.pop("certificate-authority", None), cadata=authority or None)
     proxy = WriteProxy(target["server"], tls)
-    ready, loop, stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(proxy.serve(ready, stop),), daemon=True)
+    ready, stop = threading.Event(), asyncio.Event()
+    thread = threading.Thread(target=asyncio.run, args=(proxy.serve(ready, stop),), daemon=True)
     thread.start()
     assert ready.wait(10)
     target["server"] = f"http://127.0.0.1:{proxy.port}"
@@ -93,6 +98,5 @@ def write_proxy(kubeconfig: Path) -> Iterator[tuple[WriteProxy, Path]]:
     try:
         yield proxy, path
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        proxy.stop(stop)
         thread.join(10)
-        loop.close()

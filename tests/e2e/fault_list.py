@@ -292,6 +292,6 @@ ALL_KINDS = (
         action="goes on where it was; what runs runs on",
         status="the same as without",
         lost="none",
-        test="unit/operator/test_crash.py test_a_crash_at_any_write",
+        test="apiserver/test_crash.py test_an_operator_that_dies_at_every_write",
     ),
 )
