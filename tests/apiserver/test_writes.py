@@ -19,7 +19,8 @@ pytestmark = pytest.mark.apiserver
 
 NAMES = ("tiny-0", "tiny-1", "tiny-2")
 STATUS = "hunyuandeployments/status"
-IDLE = 15
+IDLE = 60
+"""Seconds; longer than a node without a heartbeat counts as ready."""
 
 
 class Counted:

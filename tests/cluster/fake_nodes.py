@@ -31,6 +31,7 @@ def daemon(binaries: Path = Path()) -> Daemon:
         f"--config={_STAGES}",
         f"--kubeconfig={ADMIN_KUBECONFIG}",
         f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
+        "--node-lease-duration-seconds=40",  # else they are lost after 50 s, and their pods are no longer ready
     )
     return Daemon("kwok", command, _STAGES.read_text())
 
