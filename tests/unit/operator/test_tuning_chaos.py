@@ -83,7 +83,7 @@ def test_any_story_keeps_attempts_apart_and_ends_well(story: list[tuple[object, 
             check(cluster)
         cluster.change(nodes=2, suspend=False)
         cluster.ask_for_retry("after three of the same")
-        for _ in range(15):
+        for _ in range(20):
             await cluster.settle()
             check(cluster)
             cluster.let_go()
