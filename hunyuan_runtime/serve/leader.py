@@ -163,8 +163,10 @@ class Leader:
         if failure.cause not in {Cause.EngineFailed, Cause.WorkerDied}:
             return failure
         words, address = self.ray_node.gpu_fault()
+        if not words:
+            return failure
         ranks = tuple(rank for rank, known in self.addresses.items() if known == address) or failure.ranks or (0,)
-        return RuntimeFailure(Cause.GpuFault, f"{words} on rank {ranks[0]}", ranks) if words else failure
+        return RuntimeFailure(Cause.GpuFault, f"{words} on rank {ranks[0]}", ranks)
 
     def _check_time(self) -> None:
         waited = time.monotonic() - self.began

@@ -56,14 +56,13 @@ def page(text: str, known: Measured) -> str:
 def _row(fault: Fault, known: Measured) -> tuple[str, ...]:
     found = known.get(fault.key, {})
     path, _, test = fault.test.partition(" ")
-    lost = f"{found['lost']}" if "lost" in found else fault.lost
     return (
         fault.fault,
         fault.detected,
         _time(fault, found),
         fault.action,
         fault.status,
-        lost,
+        str(found.get("lost", fault.lost)),
         f"`{path}` `{test}…`",
     )
 

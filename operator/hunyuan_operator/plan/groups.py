@@ -21,7 +21,7 @@ from hunyuan_operator.observe.end import End
 from hunyuan_operator.observe.pod import Pod, Stage
 from hunyuan_operator.plan.cause import Casualty, casualty_of, located, root_cause
 from hunyuan_operator.plan.leaving import awaited, is_to_go, longest_wait
-from hunyuan_operator.plan.nodes import avoiding, avoiding_culprit, gives_up_avoiding
+from hunyuan_operator.plan.nodes import avoiding, avoiding_culprit, avoiding_none, gives_up_avoiding
 from hunyuan_operator.plan.restarts import (
     WELL,
     begin,
@@ -102,7 +102,7 @@ def _watch_over(memory: GroupStatus, pods: tuple[Pod, ...], order: Order, now: d
         return _end(end_by_intent(memory, now), pods, order, now)
     give_up = gives_up_avoiding(memory, current)
     if give_up and now >= give_up:
-        return _end(end_by_intent(memory.model_copy(update={"avoid_nodes": []}), now), pods, order, now)
+        return _end(end_by_intent(avoiding_none(memory), now), pods, order, now)
     if _complete(current) and not memory.started_at:
         memory = memory.model_copy(update={"started_at": format_time(now)})
     beginning = not memory.started_at and not outdated and order.revision is not None

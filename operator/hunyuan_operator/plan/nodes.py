@@ -47,6 +47,10 @@ def avoiding(memory: Memory, nodes: Iterable[str], reason: str, now: datetime) -
     return memory.model_copy(update={"avoid_nodes": [*known, *new][-MOST:]})
 
 
+def avoiding_none(memory: Memory) -> Memory:
+    return memory.model_copy(update={"avoid_nodes": []})
+
+
 def for_next_attempt(memory: RestartMemory, now: datetime) -> dict[str, list[AvoidedNode] | list[str]]:
     """What the next attempt's memory has of nodes. It stays so as long as that lasts: its pods are made of it."""
     avoided = [one for one in memory.avoid_nodes if parse_time(one.until) > now]

@@ -26,7 +26,7 @@ from hunyuan_operator.observe.pod import Pod
 from hunyuan_operator.observe.pod import Stage as PodStage
 from hunyuan_operator.plan.cause import GRACE, Casualty, casualty_of, located, root_cause
 from hunyuan_operator.plan.leaving import awaited, is_to_go, longest_wait
-from hunyuan_operator.plan.nodes import NODE_FAULTS, avoiding, avoiding_culprit, gives_up_avoiding
+from hunyuan_operator.plan.nodes import NODE_FAULTS, avoiding, avoiding_culprit, avoiding_none, gives_up_avoiding
 from hunyuan_operator.plan.restarts import (
     DISRUPTIONS,
     begin,
@@ -123,7 +123,7 @@ def _watch_over(memory: StageStatus, attempts: tuple[Attempt, ...], order: Stage
         return _end(end_by_intent(memory, now), attempts, order, now)
     give_up = gives_up_avoiding(memory, current.pods)
     if give_up and now >= give_up:
-        return _end(end_by_intent(memory.model_copy(update={"avoid_nodes": []}), now), attempts, order, now)
+        return _end(end_by_intent(avoiding_none(memory), now), attempts, order, now)
     if current.job and not memory.started_at:
         memory = memory.model_copy(update={"started_at": format_time(now)})
     older = tuple(attempt for attempt in attempts if attempt is not current)

@@ -12,14 +12,6 @@ from tests.unit.operator.fake_cluster import ARCHITECTURE, FakeCluster, Object, 
 LEADER, WORKER = "tiny-g0-1-0", "tiny-g0-1-1"
 
 
-@pytest.fixture
-async def cluster() -> FakeCluster:
-    cluster = FakeCluster(subject=deployment())
-    await cluster.serve()
-    cluster.events.clear()
-    return cluster
-
-
 async def test_one_ranks_end_ends_the_whole_group_and_its_cause_stays_in_status(cluster: FakeCluster) -> None:
     cluster.end(WORKER, Cause.WorkerDied, "rank 1's engine process was killed")
     await cluster.settle()

@@ -13,21 +13,12 @@ from hunyuan_operator.plan.restarts import begin
 from hunyuan_runtime.termination import Cause
 from hunyuan_runtime.train_config import Stage
 from tests.unit.operator.fake_api import FakeApi
-from tests.unit.operator.fake_cluster import FakeCluster, Object, deployment
+from tests.unit.operator.fake_cluster import FakeCluster, Object
 from tests.unit.operator.fake_training import FakeTraining, fine_tune
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LEADER, WORKER = "tiny-g0-1-0", "tiny-g0-1-1"
 NO_NODE = "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 Insufficient nvidia.com/gpu."
-
-
-@pytest.fixture
-async def cluster() -> FakeCluster:
-    """Rank 0 is on node-0, rank 1 on node-1."""
-    cluster = FakeCluster(subject=deployment())
-    await cluster.serve()
-    cluster.events.clear()
-    return cluster
 
 
 async def next_attempt(cluster: FakeApi) -> None:
